@@ -1,0 +1,61 @@
+#include "depthwise_conv2d/depthwise_conv2d.h"
+
+#include <nanobind/stl/array.h>
+
+#include <array>
+
+#include "bindings.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace lamina {
+
+using namespace depthwise_conv2d;
+
+using Pair = std::array<int64_t, 2>;  // (height, width)
+
+// extents: images, channels, depth multiplier.
+static Shape shape_of(std::array<int64_t, 3> extents, Pair size, Pair output_size, Pair kernel_size,
+                      Pair stride, Pair padding_before, Pair dilation, bool channels_last) {
+  const auto axis = [&](size_t of) {
+    return Axis{size[of],   output_size[of], kernel_size[of],
+                stride[of], dilation[of],    padding_before[of]};
+  };
+  return {extents[0], extents[1], extents[2], axis(0), axis(1), channels_last};
+}
+
+void bind_depthwise_conv2d(nb::module_& module) {
+  module.def(
+      "depthwise_conv2d_forward",
+      [](Address x, Address weight, Address bias, std::array<int64_t, 3> extents, Pair size,
+         Pair output_size, Pair kernel_size, Pair stride, Pair padding_before, Pair dilation,
+         bool channels_last, int activation, float negative_slope, Address y) {
+        kernels(active_isa())
+            .forward(at(x), at(weight), at(bias),
+                     shape_of(extents, size, output_size, kernel_size, stride, padding_before,
+                              dilation, channels_last),
+                     {static_cast<Activation>(activation), negative_slope}, at(y));
+      },
+      "x"_a, "weight"_a, "bias"_a, "extents"_a, "size"_a, "output_size"_a, "kernel_size"_a,
+      "stride"_a, "padding_before"_a, "dilation"_a, "channels_last"_a, "activation"_a,
+      "negative_slope"_a, "y"_a, Unlocked());
+  module.def(
+      "depthwise_conv2d_backward",
+      [](Address x, Address dy, Address weight, Address bias, std::array<int64_t, 3> extents,
+         Pair size, Pair output_size, Pair kernel_size, Pair stride, Pair padding_before,
+         Pair dilation, bool channels_last, int activation, float negative_slope,
+         Address gradient_x, Address gradient_weight, Address gradient_bias) {
+        kernels(active_isa())
+            .backward(at(x), at(dy), at(weight), at(bias),
+                      shape_of(extents, size, output_size, kernel_size, stride, padding_before,
+                               dilation, channels_last),
+                      {static_cast<Activation>(activation), negative_slope}, at(gradient_x),
+                      at(gradient_weight), at(gradient_bias));
+      },
+      "x"_a, "dy"_a, "weight"_a, "bias"_a, "extents"_a, "size"_a, "output_size"_a, "kernel_size"_a,
+      "stride"_a, "padding_before"_a, "dilation"_a, "channels_last"_a, "activation"_a,
+      "negative_slope"_a, "gradient_x"_a, "gradient_weight"_a, "gradient_bias"_a, Unlocked());
+}
+
+}  // namespace lamina

@@ -1,0 +1,33 @@
+#include "dropout/dropout.h"
+
+#include "bindings.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace lamina {
+
+using namespace dropout;
+
+static Law law_of(double p, uint64_t key, uint64_t call) {
+  if (p >= 1) return {~uint32_t{0}, 0.f, {key, call}};
+  return {static_cast<uint32_t>(p * 4294967296.0), static_cast<float>(1 / (1 - p)), {key, call}};
+}
+
+void bind_dropout(nb::module_& module) {
+  module.def(
+      "dropout_flat",
+      [](Address x, int64_t size, double p, uint64_t key, uint64_t call, Address y) {
+        kernels(active_isa()).flat(at(x), size, law_of(p, key, call), at(y));
+      },
+      "x"_a, "size"_a, "p"_a, "key"_a, "call"_a, "y"_a, Unlocked());
+  module.def(
+      "dropout_planar",
+      [](Address x, int64_t images, int64_t channels, int64_t pixels, double p, uint64_t key,
+         uint64_t call, Address y) {
+        kernels(active_isa()).planar(at(x), images, channels, pixels, law_of(p, key, call), at(y));
+      },
+      "x"_a, "images"_a, "channels"_a, "pixels"_a, "p"_a, "key"_a, "call"_a, "y"_a, Unlocked());
+}
+
+}  // namespace lamina

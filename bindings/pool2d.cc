@@ -1,0 +1,106 @@
+#include "pool2d/pool2d.h"
+
+#include <nanobind/stl/array.h>
+
+#include <array>
+
+#include "bindings.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace lamina {
+
+using namespace pool2d;
+
+static const Kernels& active() { return kernels(active_isa()); }
+
+// (size, windows, kernel, stride, dilation, before, after), in the order of Axis.
+using AxisNumbers = std::array<int64_t, 7>;
+
+static Geometry geometry(int64_t images, int64_t channels, const AxisNumbers& rows,
+                         const AxisNumbers& columns, bool channels_last) {
+  const auto axis = [](const AxisNumbers& a) -> Axis {
+    return {a[0], a[1], a[2], a[3], a[4], a[5], a[6]};
+  };
+  return {images, channels, axis(rows), axis(columns), channels_last};
+}
+
+static void bind_windows(nb::module_& module) {
+  module.def(
+      "pool2d_max",
+      [](Address x, int64_t images, int64_t channels, AxisNumbers rows, AxisNumbers columns,
+         bool channels_last, Address y, Address places) {
+        active().max(at(x), geometry(images, channels, rows, columns, channels_last), at(y),
+                     at<uint8_t>(places));
+      },
+      "x"_a, "images"_a, "channels"_a, "rows"_a, "columns"_a, "channels_last"_a, "y"_a, "places"_a,
+      Unlocked());
+  module.def(
+      "pool2d_max_backward",
+      [](Address dy, Address places, int64_t images, int64_t channels, AxisNumbers rows,
+         AxisNumbers columns, bool channels_last, Address dx) {
+        active().max_gradient(at(dy), at<uint8_t>(places),
+                              geometry(images, channels, rows, columns, channels_last), at(dx));
+      },
+      "dy"_a, "places"_a, "images"_a, "channels"_a, "rows"_a, "columns"_a, "channels_last"_a,
+      "dx"_a, Unlocked());
+  module.def(
+      "pool2d_average",
+      [](Address x, int64_t images, int64_t channels, AxisNumbers rows, AxisNumbers columns,
+         bool channels_last, bool count_padding, int64_t divisor, Address y) {
+        active().average(at(x), geometry(images, channels, rows, columns, channels_last),
+                         {count_padding, divisor}, at(y));
+      },
+      "x"_a, "images"_a, "channels"_a, "rows"_a, "columns"_a, "channels_last"_a, "count_padding"_a,
+      "divisor"_a, "y"_a, Unlocked());
+  module.def(
+      "pool2d_average_backward",
+      [](Address dy, int64_t images, int64_t channels, AxisNumbers rows, AxisNumbers columns,
+         bool channels_last, bool count_padding, int64_t divisor, Address dx) {
+        active().average_gradient(at(dy), geometry(images, channels, rows, columns, channels_last),
+                                  {count_padding, divisor}, at(dx));
+      },
+      "dy"_a, "images"_a, "channels"_a, "rows"_a, "columns"_a, "channels_last"_a, "count_padding"_a,
+      "divisor"_a, "dx"_a, Unlocked());
+}
+
+static void bind_whole_images(nb::module_& module) {
+  module.def(
+      "pool2d_global_average",
+      [](Address x, int64_t images, int64_t channels, int64_t pixels, bool channels_last,
+         Address y) {
+        active().global_average(at(x), {images, channels, pixels, channels_last}, at(y));
+      },
+      "x"_a, "images"_a, "channels"_a, "pixels"_a, "channels_last"_a, "y"_a, Unlocked());
+  module.def(
+      "pool2d_global_average_backward",
+      [](Address dy, int64_t images, int64_t channels, int64_t pixels, bool channels_last,
+         Address dx) {
+        active().global_average_gradient(at(dy), {images, channels, pixels, channels_last}, at(dx));
+      },
+      "dy"_a, "images"_a, "channels"_a, "pixels"_a, "channels_last"_a, "dx"_a, Unlocked());
+  module.def(
+      "pool2d_global_max",
+      [](Address x, int64_t images, int64_t channels, int64_t pixels, bool channels_last,
+         Address y) {
+        active().global_max(at(x), {images, channels, pixels, channels_last}, at(y));
+      },
+      "x"_a, "images"_a, "channels"_a, "pixels"_a, "channels_last"_a, "y"_a, Unlocked());
+  module.def(
+      "pool2d_global_max_backward",
+      [](Address x, Address y, Address dy, int64_t images, int64_t channels, int64_t pixels,
+         bool channels_last, Address dx) {
+        active().global_max_gradient(at(x), at(y), at(dy),
+                                     {images, channels, pixels, channels_last}, at(dx));
+      },
+      "x"_a, "y"_a, "dy"_a, "images"_a, "channels"_a, "pixels"_a, "channels_last"_a, "dx"_a,
+      Unlocked());
+}
+
+void bind_pool2d(nb::module_& module) {
+  bind_windows(module);
+  bind_whole_images(module);
+}
+
+}  // namespace lamina

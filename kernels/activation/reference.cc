@@ -1,0 +1,88 @@
+#include <algorithm>
+#include <cmath>
+
+#include "activation/activation.h"
+
+namespace lamina::activation {
+namespace {
+
+const double pi = std::acos(-1.0), tanh_gelu_scale = std::sqrt(2 / pi), tanh_gelu_cubic = 0.044715;
+
+double logistic(double x) { return 1 / (1 + std::exp(-x)); }
+
+// As PyTorch's clamp: NaN stays NaN.
+double clamp(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
+
+double value(Function function, double x, double negative_slope) {
+  switch (function) {
+    case Function::relu:
+      return x < 0 ? 0 : x;
+    case Function::relu6:
+      return clamp(x, 0, 6);
+    case Function::leaky_relu:
+      return x > 0 ? x : x * negative_slope;
+    case Function::silu:
+      return x * logistic(x);
+    case Function::hardswish:
+      return x * clamp(x + 3, 0, 6) / 6;
+    case Function::hardsigmoid:
+      return clamp(x + 3, 0, 6) / 6;
+    case Function::sigmoid:
+      return logistic(x);
+    case Function::tanh:
+      return std::tanh(x);
+    case Function::gelu:
+      return x * 0.5 * std::erfc(-x / std::sqrt(2.0));
+    case Function::gelu_tanh:
+      return x * logistic(2 * tanh_gelu_scale * (x + tanh_gelu_cubic * x * x * x));
+  }
+  __builtin_unreachable();
+}
+
+double gradient(Function function, double saved, double dy, double negative_slope) {
+  const double x = saved, y = saved;
+  switch (function) {
+    case Function::relu:
+      return y <= 0 ? 0 : dy;
+    case Function::relu6:
+      return x > 0 && x < 6 ? dy : 0;
+    case Function::leaky_relu:
+      return x > 0 ? dy : dy * negative_slope;
+    case Function::silu:
+      return dy * logistic(x) * (1 + x * (1 - logistic(x)));
+    case Function::hardswish:
+      return x <= -3 ? 0 : x >= 3 ? dy : dy * (x / 3 + 0.5);
+    case Function::hardsigmoid:
+      return x > -3 && x < 3 ? dy / 6 : 0;
+    case Function::sigmoid:
+      return dy * (1 - y) * y;
+    case Function::tanh:
+      return dy * (1 - y * y);
+    case Function::gelu:
+      return dy *
+             (0.5 * std::erfc(-x / std::sqrt(2.0)) + x * std::exp(-x * x / 2) / std::sqrt(2 * pi));
+    case Function::gelu_tanh: {
+      const double s = logistic(2 * tanh_gelu_scale * (x + tanh_gelu_cubic * x * x * x));
+      const double inner = 2 * tanh_gelu_scale * (1 + 3 * tanh_gelu_cubic * x * x);
+      return dy * (s + x * s * (1 - s) * inner);
+    }
+  }
+  __builtin_unreachable();
+}
+
+void forward(Function function, const float* x, int64_t size, float negative_slope, float* y) {
+  for (int64_t at = 0; at < size; ++at)
+    y[at] = static_cast<float>(value(function, x[at], negative_slope));
+}
+
+void backward(Function function, const float* saved, const float* dy, int64_t size,
+              float negative_slope, float* dx) {
+  for (int64_t at = 0; at < size; ++at)
+    dx[at] = static_cast<float>(gradient(function, saved[at], dy[at], negative_slope));
+}
+
+}  // namespace
+
+const Kernels reference = {forward, backward};
+
+}  // namespace lamina::activation

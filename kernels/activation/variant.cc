@@ -1,0 +1,176 @@
+#include <algorithm>
+#include <cstdint>
+
+#include "activation/activation.h"
+#include "common/activation-inl.h"
+#include "common/parallel_for.h"
+#include "common/vector.h"
+
+namespace lamina::activation::LAMINA_ISA {
+namespace {
+
+constexpr int64_t grain_elements = 16 * 1024;  // fewer do not repay a thread
+
+[[gnu::always_inline]] inline Vector magnitude(Vector v) {
+  return (Vector)((IntVector)v & 0x7FFFFFFF);
+}
+
+[[gnu::always_inline]] inline Vector with_sign_of(Vector v, Vector sign) {
+  return (Vector)((IntVector)v | ((IntVector)sign & static_cast<int32_t>(0x80000000)));
+}
+
+// Near 0, where 1 - 2 / (e^2x + 1) would cancel, the minimax polynomial of Cephes' tanhf.
+[[gnu::always_inline]] inline Vector hyperbolic_tangent(Vector x) {
+  const Vector square = x * x, size = magnitude(x);
+  Vector p = broadcast(-5.70498872745e-3f);
+  p = p * square + 2.06390887954e-2f;
+  p = p * square - 5.37397155531e-2f;
+  p = p * square + 1.33314422036e-1f;
+  p = p * square - 3.33332819422e-1f;
+  const Vector far = with_sign_of(1.f - 2.f / (exponential(size + size) + 1.f), x);
+  return select(size < broadcast(0.625f), x + x * square * p, far);
+}
+
+// x * P(x^2) / Q(x^2), fitted to erf on [-4, 4]: error at most 4e-7 of the result. Beyond, erf is 1
+// to float32's rounding.
+[[gnu::always_inline]] inline Vector error_function(Vector x) {
+  const Vector square = x * x;
+  Vector p = broadcast(-2.72614225801306e-10f);
+  p = p * square + 2.77068142495902e-08f;
+  p = p * square - 2.10102402082508e-06f;
+  p = p * square - 5.69250639462346e-05f;
+  p = p * square - 7.34990630326855e-04f;
+  p = p * square - 2.95459980854025e-03f;
+  p = p * square - 1.60960333262415e-02f;
+  Vector q = broadcast(-1.45660718464996e-05f);
+  q = q * square - 2.13374055278905e-04f;
+  q = q * square - 1.68282697438203e-03f;
+  q = q * square - 7.37332916720468e-03f;
+  q = q * square - 1.42647390514189e-02f;
+  return select(magnitude(x) > broadcast(4.f), with_sign_of(broadcast(1.f), x), x * p / q);
+}
+
+[[gnu::always_inline]] inline Vector normal_distribution(Vector x) {
+  return 0.5f + 0.5f * error_function(x * 0.70710678f);
+}
+
+[[gnu::always_inline]] inline Vector normal_density(Vector x) {
+  return 0.39894228f * exponential(x * x * -0.5f);
+}
+
+// The argument of gelu_tanh's sigmoid, 2 * sqrt(2 / pi) * (x + 0.044715 * x^3).
+[[gnu::always_inline]] inline Vector tanh_gelu_argument(Vector x) {
+  return x * (1.5957691f + 0.071354816f * (x * x));
+}
+
+template <Function F>
+[[gnu::always_inline]] inline Vector value(Vector x, float negative_slope) {
+  if constexpr (F == Function::relu) return activate<Activation::relu>(x, negative_slope);
+  if constexpr (F == Function::relu6) return activate<Activation::relu6>(x, negative_slope);
+  if constexpr (F == Function::leaky_relu)
+    return activate<Activation::leaky_relu>(x, negative_slope);
+  if constexpr (F == Function::silu) return activate<Activation::silu>(x, negative_slope);
+  if constexpr (F == Function::hardswish) return activate<Activation::hardswish>(x, negative_slope);
+  if constexpr (F == Function::hardsigmoid)
+    return at_most(at_least(x + 3.f, 0.f), 6.f) * (1.f / 6.f);
+  if constexpr (F == Function::sigmoid) return sigmoid(x);
+  if constexpr (F == Function::tanh) return hyperbolic_tangent(x);
+  if constexpr (F == Function::gelu) return x * normal_distribution(x);
+  if constexpr (F == Function::gelu_tanh) return x / (1.f + exponential(-tanh_gelu_argument(x)));
+}
+
+template <Function F>
+[[gnu::always_inline]] inline Vector gradient(Vector saved, Vector dy, float negative_slope) {
+  const Vector zero{}, &x = saved, &y = saved;
+  if constexpr (F == Function::relu) return select(y <= zero, zero, dy);
+  if constexpr (F == Function::relu6) return select((x > zero) & (x < broadcast(6.f)), dy, zero);
+  if constexpr (F == Function::leaky_relu) return select(x > zero, dy, dy * negative_slope);
+  if constexpr (F == Function::silu)
+    return dy * activation_gradient<Activation::silu>(x, negative_slope);
+  if constexpr (F == Function::hardswish)
+    return select(x <= broadcast(-3.f), zero,
+                  select(x >= broadcast(3.f), dy, dy * (x * (1.f / 3.f) + 0.5f)));
+  if constexpr (F == Function::hardsigmoid)
+    return select((x > broadcast(-3.f)) & (x < broadcast(3.f)), dy * (1.f / 6.f), zero);
+  if constexpr (F == Function::sigmoid) return dy * (1.f - y) * y;
+  if constexpr (F == Function::tanh) return dy * (1.f - y * y);
+  if constexpr (F == Function::gelu) return dy * (normal_distribution(x) + x * normal_density(x));
+  if constexpr (F == Function::gelu_tanh) {
+    // s * (1 - s) is even in the argument: with a power of at most 1 nothing cancels or overflows.
+    const Vector argument = tanh_gelu_argument(x), e = exponential(-magnitude(argument));
+    const Vector larger = 1.f / (1.f + e), s = select(argument < zero, e * larger, larger);
+    const Vector inner = 1.5957691f + 0.21406445f * at_most(x * x, 1e4f);  // finite: times 0 is 0
+    return dy * (s + x * (e * larger * larger) * inner);
+  }
+}
+
+// Calls body.template operator()<F>() with the function as a compile-time constant.
+template <typename Body>
+void with_function(Function function, const Body& body) {
+  switch (function) {
+    case Function::relu:
+      return body.template operator()<Function::relu>();
+    case Function::relu6:
+      return body.template operator()<Function::relu6>();
+    case Function::leaky_relu:
+      return body.template operator()<Function::leaky_relu>();
+    case Function::silu:
+      return body.template operator()<Function::silu>();
+    case Function::hardswish:
+      return body.template operator()<Function::hardswish>();
+    case Function::hardsigmoid:
+      return body.template operator()<Function::hardsigmoid>();
+    case Function::sigmoid:
+      return body.template operator()<Function::sigmoid>();
+    case Function::tanh:
+      return body.template operator()<Function::tanh>();
+    case Function::gelu:
+      return body.template operator()<Function::gelu>();
+    case Function::gelu_tanh:
+      return body.template operator()<Function::gelu_tanh>();
+  }
+}
+
+// Calls compute(at, part) for all registers and stores what it returns; past the caches where the
+// output is larger than they are.
+template <typename Compute>
+[[gnu::always_inline]] inline void for_all(int64_t size, float* to, const Compute& compute) {
+  const bool stream = size * int64_t{sizeof(float)} >= streaming_bytes && is_aligned(to);
+  // Threads begin on a register's boundary, as streaming stores must.
+  parallel_for((size + lanes - 1) / lanes, grain_elements / lanes,
+               [&](int64_t first, int64_t last) {
+                 const int64_t begin = first * lanes, count = std::min(last * lanes, size) - begin;
+                 if (stream) {
+                   for_registers(count, [&](int64_t at, auto part) {
+                     put<true>(to + begin + at, compute(begin + at, part), part);
+                   });
+                   streaming_fence();
+                 } else {
+                   for_registers(count, [&](int64_t at, auto part) {
+                     put<false>(to + begin + at, compute(begin + at, part), part);
+                   });
+                 }
+               });
+}
+
+void forward(Function function, const float* x, int64_t size, float negative_slope, float* y) {
+  with_function(function, [&]<Function F>() {
+    for_all(size, y,
+            [=](int64_t at, auto part) { return value<F>(load(x + at, part), negative_slope); });
+  });
+}
+
+void backward(Function function, const float* saved, const float* dy, int64_t size,
+              float negative_slope, float* dx) {
+  with_function(function, [&]<Function F>() {
+    for_all(size, dx, [=](int64_t at, auto part) {
+      return gradient<F>(load(saved + at, part), load(dy + at, part), negative_slope);
+    });
+  });
+}
+
+}  // namespace
+
+extern const Kernels table = {forward, backward};
+
+}  // namespace lamina::activation::LAMINA_ISA

@@ -1,0 +1,60 @@
+#include "common/isa.h"
+
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+
+namespace lamina {
+
+std::string_view isa_name(Isa isa) {
+  switch (isa) {
+#define LAMINA_NAME(name) \
+  case Isa::name:         \
+    return #name;
+    LAMINA_FOR_EACH_ISA(LAMINA_NAME)
+#undef LAMINA_NAME
+  }
+  __builtin_unreachable();
+}
+
+bool isa_runs_here(Isa isa) {
+  const std::string_view name = isa_name(isa);
+#if defined(__x86_64__)
+  if (name == "v2") return __builtin_cpu_supports("x86-64-v2");
+  if (name == "v3") return __builtin_cpu_supports("x86-64-v3");
+  if (name == "v4") return __builtin_cpu_supports("x86-64-v4");
+#endif
+  return name == "scalar" || name == "neon";
+}
+
+std::vector<Isa> isas_built() {
+  return {
+#define LAMINA_ELEMENT(name) Isa::name,
+      LAMINA_FOR_EACH_ISA(LAMINA_ELEMENT)
+#undef LAMINA_ELEMENT
+  };
+}
+
+static Isa choose_isa() {
+  std::string allowed;
+  Isa widest = isas_built().front();
+  const char* forced = std::getenv("LAMINA_ISA");
+  for (Isa isa : isas_built()) {
+    if (!isa_runs_here(isa)) continue;
+    if (forced && isa_name(isa) == forced) return isa;
+    allowed += (allowed.empty() ? "" : ", ") + std::string(isa_name(isa));
+    widest = isa;
+  }
+  if (forced && *forced) {
+    throw std::invalid_argument("LAMINA_ISA: must be one of " + allowed +
+                                " on this machine, got '" + forced + "'");
+  }
+  return widest;
+}
+
+Isa active_isa() {
+  static const Isa isa = choose_isa();
+  return isa;
+}
+
+}  // namespace lamina

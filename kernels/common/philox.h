@@ -1,0 +1,45 @@
+// Counter-based random numbers: Philox4x32-10 of Salmon et al., "Parallel random numbers: as easy
+// as 1, 2, 3" (2011), section 4.3. Any element's number is found without those before it, so the
+// stream depends on neither threads, nor layout, nor instruction set.
+#pragma once
+
+#include <cstdint>
+
+namespace lamina {
+
+// One layer's call: 64 bits that name the stream, and the number of the call within it.
+struct Seed {
+  uint64_t key, call;
+};
+
+namespace philox {
+inline constexpr uint32_t multiplier[2] = {0xD2511F53, 0xCD9E8D57};
+inline constexpr uint32_t weyl[2] = {0x9E3779B9, 0xBB67AE85};
+inline constexpr int rounds = 10;
+
+struct Block {
+  uint32_t word[4];
+};
+
+inline Block block(uint64_t index, Seed seed) {
+  uint32_t c[4] = {static_cast<uint32_t>(index), static_cast<uint32_t>(index >> 32),
+                   static_cast<uint32_t>(seed.call), static_cast<uint32_t>(seed.call >> 32)};
+  uint32_t k[2] = {static_cast<uint32_t>(seed.key), static_cast<uint32_t>(seed.key >> 32)};
+  for (int round = 0; round < rounds; ++round) {
+    const uint64_t p0 = uint64_t{multiplier[0]} * c[0], p1 = uint64_t{multiplier[1]} * c[2];
+    const uint32_t next[4] = {
+        static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ k[0], static_cast<uint32_t>(p1),
+        static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ k[1], static_cast<uint32_t>(p0)};
+    for (int word = 0; word < 4; ++word) c[word] = next[word];
+    k[0] += weyl[0];
+    k[1] += weyl[1];
+  }
+  return {{c[0], c[1], c[2], c[3]}};
+}
+
+// Numbers come in groups of 64, so that a group fills whole registers in every instruction set:
+// element e of the stream is word (e % 64) / 16 of block (e / 64) * 16 + e % 16.
+inline constexpr int group = 64, blocks_per_group = 16;
+
+}  // namespace philox
+}  // namespace lamina

@@ -1,0 +1,76 @@
+#include "common/test.h"
+
+#include <thread>
+#include <vector>
+
+#include "common/memory_pool.h"
+
+using namespace lamina;
+using test::check;
+
+namespace {
+
+constexpr uint64_t mib = uint64_t{1} << 20;
+
+void block_sizes() {
+  check(MemoryPool::block_bytes(1) == 2 * mib, "the smallest block");
+  check(MemoryPool::block_bytes(2 * mib + 1) == 4 * mib, "one byte too many");
+  check(MemoryPool::block_bytes(34 * mib) == 36 * mib, "steps of an eighth");
+  for (uint64_t bytes = 16 * mib; bytes < uint64_t{1} << 40; bytes = bytes * 5 / 3 + 1) {
+    const uint64_t block = MemoryPool::block_bytes(bytes);
+    check(block >= bytes && block - bytes <= bytes / 8 + 2 * mib && block % (2 * mib) == 0,
+          "size of a block for " + std::to_string(bytes));
+  }
+}
+
+void reuse_and_limit() {
+  MemoryPool& pool = MemoryPool::instance();
+  const MemoryPool::Block first = pool.allocate(3 * mib), second = pool.allocate(3 * mib);
+  check(first.bytes == 4 * mib && reinterpret_cast<uintptr_t>(first.data) % (2 * mib) == 0,
+        "begins on a huge page");
+  pool.release(first);
+  pool.release(second);
+  const MemoryPool::Block again = pool.allocate(4 * mib);
+  check(again.data == second.data, "the block given back last is taken first");
+  pool.release(again);
+  pool.set_limit(5 * mib);
+  check(pool.statistics().cached == 4 * mib && pool.allocate(4 * mib).data == second.data,
+        "the block that waited longest leaves first");
+  check(pool.statistics().hits == 2 && pool.statistics().misses == 2, "hits and misses");
+  pool.release(second);
+  check(pool.empty_cache() == 4 * mib && pool.statistics().in_use == 0, "nothing is left");
+}
+
+void more_than_there_is() {
+  check(!MemoryPool::instance().allocate(uint64_t{1} << 56).data, "more than the address space");
+  check(!MemoryPool::instance().allocate(~uint64_t{0}).data, "sizes do not overflow");
+}
+
+void threads() {
+  std::vector<std::thread> workers;
+  std::vector<int> broken(4);
+  for (int worker = 0; worker < 4; ++worker) {
+    workers.emplace_back([worker, &broken] {
+      for (int round = 0; round < 50; ++round) {
+        const MemoryPool::Block block = MemoryPool::instance().allocate(2 * mib);
+        int* const words = static_cast<int*>(block.data);
+        std::fill_n(words, 1000, worker);
+        broken[worker] += std::count(words, words + 1000, worker) != 1000;
+        MemoryPool::instance().release(block);
+      }
+    });
+  }
+  for (std::thread& worker : workers) worker.join();
+  check(broken == std::vector<int>(4), "a block belongs to one thread");
+}
+
+}  // namespace
+
+int main() {
+  if (!MemoryPool::is_supported()) return test::skipped;
+  block_sizes();
+  reuse_and_limit();
+  more_than_there_is();
+  threads();
+  return test::failures ? 1 : 0;
+}

@@ -1,0 +1,255 @@
+// The inner loops: one row of the output, a register of channels and a few columns at a time.
+//
+// Everything is a correlation of stride `step` without dilation. A dilated row is several of
+// them interleaved, and so is the gradient of a strided one: see Phase.
+#pragma once
+
+#include <type_traits>
+#include <utility>
+
+#include "common/activation-inl.h"
+#include "common/vector.h"
+
+namespace lamina::depthwise_conv2d::LAMINA_ISA {
+
+// out[t] = sum over u < taps of weight[u] * source[first + t * step + u], t < out_count; an index
+// outside of [0, source_count) counts for nothing. Index 0 is column `start` of its row, and the
+// next one `stride` columns on.
+struct Phase {
+  struct Columns {
+    int64_t start, stride, count;
+  };
+  Columns source, out;
+  int64_t first;
+  int taps, step;
+};
+
+// What a kernel row reads: a row of the image, and the weights of its taps, [tap][channel]; or,
+// for the weights' gradient, the sums that it adds to.
+template <typename Taps>
+struct Line {
+  const float* source;
+  Taps* taps;
+};
+
+// Floats from column to column, in the source as in the output, and from tap to tap.
+struct Pitch {
+  int64_t column, tap;
+};
+
+struct Finish {
+  const float* bias;                      // per channel, or null
+  void (*activate)(Vector*, int, float);  // or null
+  float negative_slope;
+  bool streaming;
+};
+
+template <int Value>
+using Constant = std::integral_constant<int, Value>;
+
+template <int Count, typename Body>
+[[gnu::always_inline]] inline void unrolled(const Body& body) {
+  [&]<int... index>(std::integer_sequence<int, index...>) __attribute__((always_inline)) {
+    (body(Constant<index>{}), ...);
+  }(std::make_integer_sequence<int, Count>{});
+}
+
+// Calls body(t, Constant<n>, inside) for blocks of n columns from t on that cover the row;
+// `inside` tells at compile time that all their taps lie in the image.
+template <typename Body>
+[[gnu::always_inline]] inline void for_columns(const Phase& phase, int taps, int step,
+                                               const Body& body) {
+  constexpr int most = 7;  // image sizes are often multiples of it, and 16 registers hold it
+  int64_t t = 0;
+  for (; t + most <= phase.out.count; t += most) {
+    const int64_t first = phase.first + t * step;
+    if (first >= 0 && first + (most - 1) * step + taps <= phase.source.count) {
+      body(t, Constant<most>{}, std::true_type{});
+    } else {
+      body(t, Constant<most>{}, std::false_type{});
+    }
+  }
+  const auto rest = [&](auto columns) {
+    if (phase.out.count - t < columns()) return;
+    body(t, columns, std::false_type{});
+    t += columns();
+  };
+  rest(Constant<4>{}), rest(Constant<2>{}), rest(Constant<1>{});
+}
+
+// Calls use(j, source's register) for the columns of the source under a block of outputs.
+template <int Count, bool Inside, typename Width, typename Use>
+[[gnu::always_inline]] inline void for_sources(const Phase& phase, const float* source,
+                                               int64_t first, int64_t pitch, Width width,
+                                               const Use& use) {
+  unrolled<Count>([&](auto j) __attribute__((always_inline)) {
+    const int64_t at = first + j();
+    if (!Inside && static_cast<uint64_t>(at) >= static_cast<uint64_t>(phase.source.count)) return;
+    use(j, load(source + at * pitch, width));
+  });
+}
+
+template <int Columns, typename Width>
+[[gnu::always_inline]] inline void finish(const Finish& by, Vector (&total)[Columns], float* out,
+                                          int64_t pitch, Width width) {
+  if (by.activate) {
+    Vector z[Columns];  // a copy, so that `total` itself need not live in memory
+    for (int k = 0; k < Columns; ++k) z[k] = total[k];
+    by.activate(z, Columns, by.negative_slope);
+    for (int k = 0; k < Columns; ++k) total[k] = z[k];
+  }
+  if (by.streaming) {
+    for (int k = 0; k < Columns; ++k) put<true>(out + k * pitch, total[k], width);
+  } else {
+    for (int k = 0; k < Columns; ++k) put<false>(out + k * pitch, total[k], width);
+  }
+}
+
+// The phase's columns of one row of the output. Taps == 0: the phase's own number, at any step.
+template <int Taps, int Step>
+void correlate(const Phase& phase, const Line<const float>* lines, int count, Pitch pitch,
+               const Finish& by, float* out) {
+  const int64_t source_pitch = phase.source.stride * pitch.column;
+  const int64_t out_pitch = phase.out.stride * pitch.column;
+  out += phase.out.start * pitch.column;
+  const auto bias = [&](int64_t c, auto width) {
+    return by.bias ? load(by.bias + c, width) : Vector{};
+  };
+  if constexpr (Taps == 0) {
+    for (int64_t t = 0; t < phase.out.count; ++t)
+      for_registers(pitch.column, [&](int64_t c, auto width) {
+        Vector total[1] = {bias(c, width)};
+        for (const Line<const float>* line = lines; line < lines + count; ++line)
+          for (int u = 0; u < phase.taps; ++u) {
+            const int64_t at = phase.first + t * phase.step + u;
+            if (at < 0 || at >= phase.source.count) continue;
+            total[0] += load(line->taps + u * pitch.tap + c, width) *
+                        load(line->source + at * source_pitch + c, width);
+          }
+        finish(by, total, out + t * out_pitch + c, out_pitch, width);
+      });
+    return;
+  }
+  for_columns(phase, Taps, Step, [&](int64_t t, auto columns, auto inside) {
+    constexpr int n = columns();
+    const int64_t first = phase.first + t * Step;
+    for_registers(pitch.column, [&](int64_t c, auto width) {
+      Vector total[n];
+      for (int k = 0; k < n; ++k) total[k] = bias(c, width);
+      for (const Line<const float>* line = lines; line < lines + count; ++line) {
+        Vector weight[Taps + 1];
+        unrolled<Taps>([&](auto u) { weight[u] = load(line->taps + u() * pitch.tap + c, width); });
+        for_sources<(n - 1) * Step + Taps, inside()>(
+            phase, line->source + c, first, source_pitch, width, [&](auto j, Vector x) {
+              unrolled<Taps>([&](auto u) {
+                constexpr int from = j() - u();
+                if constexpr (from >= 0 && from % Step == 0 && from / Step < n)
+                  total[from / Step] += weight[u] * x;
+              });
+            });
+      }
+      finish(by, total, out + t * out_pitch + c, out_pitch, width);
+    });
+  });
+}
+
+// Adds one row's part of the weights' gradient, sums[u] += sum over t of out[t] * source[...], to
+// the lines' sums; and of the bias' gradient.
+template <int Taps, int Step>
+void accumulate(const Phase& phase, const Line<float>* lines, int count, Pitch pitch,
+                const float* out, float* bias_sums) {
+  const int64_t source_pitch = phase.source.stride * pitch.column;
+  const int64_t out_pitch = phase.out.stride * pitch.column;
+  out += phase.out.start * pitch.column;
+  if constexpr (Taps == 0) {
+    for (int64_t t = 0; t < phase.out.count; ++t)
+      for_registers(pitch.column, [&](int64_t c, auto width) {
+        const Vector gradient = load(out + t * out_pitch + c, width);
+        store(bias_sums + c, load(bias_sums + c, width) + gradient, width);
+        for (const Line<float>* line = lines; line < lines + count; ++line)
+          for (int u = 0; u < phase.taps; ++u) {
+            const int64_t at = phase.first + t * phase.step + u;
+            if (at < 0 || at >= phase.source.count) continue;
+            float* sum = line->taps + u * pitch.tap + c;
+            store(sum,
+                  load(sum, width) + gradient * load(line->source + at * source_pitch + c, width),
+                  width);
+          }
+      });
+    return;
+  }
+  for_columns(phase, Taps, Step, [&](int64_t t, auto columns, auto inside) {
+    constexpr int n = columns();
+    const int64_t first = phase.first + t * Step;
+    for_registers(pitch.column, [&](int64_t c, auto width) {
+      Vector gradient[n], bias = load(bias_sums + c, width);
+      for (int k = 0; k < n; ++k) {
+        gradient[k] = load(out + (t + k) * out_pitch + c, width);
+        bias += gradient[k];
+      }
+      store(bias_sums + c, bias, width);
+      for (const Line<float>* line = lines; line < lines + count; ++line) {
+        Vector sum[Taps + 1];
+        unrolled<Taps>([&](auto u) { sum[u] = load(line->taps + u() * pitch.tap + c, width); });
+        for_sources<(n - 1) * Step + Taps, inside()>(
+            phase, line->source + c, first, source_pitch, width, [&](auto j, Vector x) {
+              unrolled<Taps>([&](auto u) {
+                constexpr int from = j() - u();
+                if constexpr (from >= 0 && from % Step == 0 && from / Step < n)
+                  sum[u] += gradient[from / Step] * x;
+              });
+            });
+        unrolled<Taps>([&](auto u) { store(line->taps + u() * pitch.tap + c, sum[u], width); });
+      }
+    });
+  });
+}
+
+// Calls body.template operator()<Taps, Step>() with the phase's, or with 0 where there is no
+// loop of its own for them.
+template <typename Body>
+auto with_taps(const Phase& phase, const Body& body) {
+  if (phase.step == 1) {
+    switch (phase.taps) {
+      case 1:
+        return body.template operator()<1, 1>();
+      case 2:
+        return body.template operator()<2, 1>();
+      case 3:
+        return body.template operator()<3, 1>();
+      case 4:
+        return body.template operator()<4, 1>();
+      case 5:
+        return body.template operator()<5, 1>();
+      case 7:
+        return body.template operator()<7, 1>();
+    }
+  } else if (phase.step == 2) {
+    switch (phase.taps) {
+      case 3:
+        return body.template operator()<3, 2>();
+      case 5:
+        return body.template operator()<5, 2>();
+      case 7:
+        return body.template operator()<7, 2>();
+    }
+  }
+  return body.template operator()<0, 0>();
+}
+
+template <Activation A>
+void activate_registers(Vector* z, int count, float negative_slope) {
+  for (int k = 0; k < count; ++k) z[k] = activate<A>(z[k], negative_slope);
+}
+
+// z = dy * activation'(z)
+template <Activation A>
+void multiply_by_gradient(const float* dy, int64_t size, float negative_slope, float* z) {
+  for_registers(size, [&](int64_t at, auto width) {
+    store(z + at,
+          load(dy + at, width) * activation_gradient<A>(load(z + at, width), negative_slope),
+          width);
+  });
+}
+
+}  // namespace lamina::depthwise_conv2d::LAMINA_ISA

@@ -1,0 +1,238 @@
+// One thread's work: the rows of a slice, which is an image's part for one group of channels.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "depthwise_conv2d/plan-inl.h"
+
+namespace lamina::depthwise_conv2d::LAMINA_ISA {
+
+struct Tensors {
+  const float *x, *dy;
+  float *y, *dx;
+};
+
+struct Activator {
+  void (*registers)(Vector*, int, float) = nullptr;
+  void (*gradient)(const float*, int64_t, float, float*) = nullptr;
+  float negative_slope;
+
+  explicit Activator(Epilogue epilogue) : negative_slope(epilogue.negative_slope) {
+    with_activation(epilogue.activation, [&]<Activation A>() {
+      if constexpr (A != Activation::none) {
+        registers = activate_registers<A>;
+        gradient = multiply_by_gradient<A>;
+      }
+    });
+  }
+};
+
+// Sums of the weights' and the bias' gradient, [tap][channel], the bias last: float32 for a
+// while, then float64, so that their error does not grow with the image.
+class GradientSums {
+ public:
+  explicit GradientSums(const Plan& plan)
+      : width_(plan.pitch.tap),
+        rows_(plan.shape.taps() + 1),
+        sums_(rows_ * width_),
+        totals_(static_cast<size_t>(rows_ * width_)) {
+    std::fill_n(sums_.data(), rows_ * width_, 0.f);
+  }
+
+  float* tap(int64_t tap) { return sums_.data() + tap * width_; }
+  float* bias() { return tap(rows_ - 1); }
+  double total(int64_t tap, int64_t place) const {
+    return totals_[static_cast<size_t>(tap * width_ + place)];
+  }
+
+  // Counts `terms` more in the sums from `begin` to `end` of every tap; enough of them move on.
+  void count(int64_t terms, int64_t begin, int64_t end) {
+    terms_ += terms;
+    if (terms_ >= most_terms) flush(begin, end);
+  }
+  void flush(int64_t begin, int64_t end) {
+    for (int64_t at = 0; at < rows_ * width_; at += width_)
+      for (int64_t c = at + begin; c < at + end; ++c) {
+        totals_[static_cast<size_t>(c)] += sums_.data()[c];
+        sums_.data()[c] = 0;
+      }
+    terms_ = 0;
+  }
+
+ private:
+  static constexpr int64_t most_terms = 1024;
+  int64_t width_, rows_, terms_ = 0;
+  Scratch sums_;
+  std::vector<double> totals_;
+};
+
+class Worker {
+ public:
+  Worker(const Plan& plan, const Tensors& tensors, const Activator& activator)
+      : plan_(plan),
+        vertical_(plan.shape.vertical),
+        horizontal_(plan.shape.horizontal),
+        tensors_(tensors),
+        activator_(activator),
+        x_rows_(plan.direct ? 0 : horizontal_.size * plan.pitch.column,
+                2 * (span() + vertical_.stride)),
+        dz_rows_(dz_is_dy() || !tensors.dy ? 0 : horizontal_.output_size * plan.pitch.column,
+                 2 * (span() / vertical_.stride + 2)),
+        row_(std::max(horizontal_.size, horizontal_.output_size) * plan.pitch.column) {}
+
+  // Turns to image n's channels of group g.
+  void begin(int64_t n, int64_t g) {
+    image_ = n, group_ = g;
+    x_rows_.forget(), dz_rows_.forget();
+  }
+
+  void forward(int64_t i, bool streaming) {
+    const Row<float> y = output_row(tensors_.y, i);
+    if (plan_.shape.channels_last) {
+      preactivation(i, {bias(), activator_.registers, activator_.negative_slope, streaming},
+                    y.data);
+    } else {
+      preactivation(i, {bias(), activator_.registers, activator_.negative_slope, false},
+                    row_.data());
+      unpack(row_.data(), plan_.pitch.column, streaming, y);
+    }
+  }
+
+  // Row r of the input's gradient.
+  void gradient_input(int64_t r, bool streaming) {
+    sources_.clear();
+    for (int64_t u = 0; u < vertical_.taps; ++u) {
+      const int64_t distance = r + vertical_.before - u * vertical_.dilation;
+      if (distance < 0 || distance % vertical_.stride != 0) continue;
+      const int64_t i = distance / vertical_.stride;
+      if (i < vertical_.output_size) sources_.push_back({u, dz_row(i)});
+    }
+    const Row<float> dx = input_row(tensors_.dx, r);
+    const int64_t pitch = plan_.pitch.column, multiplier = plan_.shape.multiplier;
+    correlate_all(plan_.gradient, sources_, {nullptr, nullptr, 0, streaming && plan_.direct},
+                  plan_.direct ? dx.data : row_.data());
+    if (multiplier > 1) {
+      reduce(row_.data(), multiplier, pitch, dx);
+    } else if (!plan_.direct) {
+      unpack(row_.data(), pitch, streaming, dx);
+    }
+  }
+
+  // Adds the part of row i of the output.
+  void gradient_weight(int64_t i, GradientSums& sums) {
+    const float* dz = dz_row(i);
+    const int64_t begin = group_ * plan_.group_width, end = begin + plan_.group_width;
+    sources_of_output(i);
+    for (const PhaseOfTaps& phase : plan_.forward) {
+      sum_lines_.clear();
+      for (const Source& source : x_sources_)
+        sum_lines_.push_back({source.row + phase.source.start * plan_.pitch.column,
+                              sums.tap(source.tap * phase.taps) + begin});
+      phase.accumulate(phase, sum_lines_.data(), static_cast<int>(sum_lines_.size()), plan_.pitch,
+                       dz, sums.bias() + begin);
+    }
+    sums.count(horizontal_.output_size, begin, end);
+  }
+
+ private:
+  // The row that lies under a row of the window.
+  struct Source {
+    int64_t tap;
+    const float* row;
+  };
+
+  int64_t span() const { return (vertical_.taps - 1) * vertical_.dilation + 1; }
+  bool dz_is_dy() const { return plan_.shape.channels_last && !activator_.gradient; }
+  const float* bias() const {
+    return plan_.bias ? plan_.bias + group_ * plan_.group_width : nullptr;
+  }
+
+  template <typename Float>
+  Row<Float> input_row(Float* tensor, int64_t r) const {
+    return tensor_row(tensor, plan_.shape.channels, plan_.group_inputs, vertical_.size,
+                      horizontal_.size, r);
+  }
+  template <typename Float>
+  Row<Float> output_row(Float* tensor, int64_t i) const {
+    return tensor_row(tensor, plan_.shape.outputs(), plan_.group_inputs * plan_.shape.multiplier,
+                      vertical_.output_size, horizontal_.output_size, i);
+  }
+  // Row r of this slice, in a tensor of so many channels, `group` of which make one.
+  template <typename Float>
+  Row<Float> tensor_row(Float* tensor, int64_t channels, int64_t group, int64_t height,
+                        int64_t width, int64_t r) const {
+    const int64_t first = group_ * group, count = std::min(group, channels - first);
+    if (plan_.shape.channels_last)
+      return {tensor + (image_ * height + r) * width * channels, 1, channels, count, width};
+    return {tensor + ((image_ * channels + first) * height + r) * width, height * width, 1, count,
+            width};
+  }
+
+  const float* x_row(int64_t r) {
+    const Row<const float> x = input_row(tensors_.x, r);
+    if (plan_.direct) return x.data;
+    return x_rows_.row(r, [&](float* to) {
+      if (plan_.shape.multiplier > 1) {
+        repeat(x, plan_.shape.multiplier, plan_.pitch.column, to);
+      } else {
+        pack(x, plan_.pitch.column, to);
+      }
+    });
+  }
+
+  // The gradient of the activation's input.
+  const float* dz_row(int64_t i) {
+    const Row<const float> dy = output_row(tensors_.dy, i);
+    if (dz_is_dy()) return dy.data;
+    return dz_rows_.row(i, [&](float* to) {
+      if (!activator_.gradient) {
+        pack(dy, plan_.pitch.column, to);
+        return;
+      }
+      preactivation(i, {bias(), nullptr, 0, false}, to);
+      if (!plan_.shape.channels_last) pack(dy, plan_.pitch.column, row_.data());
+      activator_.gradient(plan_.shape.channels_last ? dy.data : row_.data(),
+                          horizontal_.output_size * plan_.pitch.column, activator_.negative_slope,
+                          to);
+    });
+  }
+
+  void sources_of_output(int64_t i) {
+    x_sources_.clear();
+    for (int64_t u = 0; u < vertical_.taps; ++u)
+      if (const int64_t r = vertical_.source(i, u); vertical_.contains(r))
+        x_sources_.push_back({u, x_row(r)});
+  }
+
+  void preactivation(int64_t i, const Finish& finish, float* to) {
+    sources_of_output(i);
+    correlate_all(plan_.forward, x_sources_, finish, to);
+  }
+
+  void correlate_all(const std::vector<PhaseOfTaps>& phases, const std::vector<Source>& sources,
+                     const Finish& finish, float* to) {
+    for (const PhaseOfTaps& phase : phases) {
+      lines_.clear();
+      for (const Source& source : sources)
+        lines_.push_back({source.row + phase.source.start * plan_.pitch.column,
+                          phase.weights + source.tap * phase.taps * plan_.pitch.tap +
+                              group_ * plan_.group_width});
+      phase.correlate(phase, lines_.data(), static_cast<int>(lines_.size()), plan_.pitch, finish,
+                      to);
+    }
+  }
+
+  const Plan& plan_;
+  const Axis &vertical_, &horizontal_;
+  const Tensors tensors_;
+  const Activator& activator_;
+  int64_t image_ = 0, group_ = 0;
+  Ring x_rows_, dz_rows_;
+  Scratch row_;  // on its way to or from an NCHW tensor
+  std::vector<Source> x_sources_, sources_;
+  std::vector<Line<const float>> lines_;
+  std::vector<Line<float>> sum_lines_;
+};
+
+}  // namespace lamina::depthwise_conv2d::LAMINA_ISA

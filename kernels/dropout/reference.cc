@@ -1,0 +1,30 @@
+#include "dropout/dropout.h"
+
+namespace lamina::dropout {
+namespace {
+
+float apply(float x, int64_t place, const Law& law) {
+  const int64_t group = place / philox::group, within = place % philox::group;
+  const uint64_t block = group * philox::blocks_per_group + within % philox::blocks_per_group;
+  const uint32_t number = philox::block(block, law.seed).word[within / philox::blocks_per_group];
+  return x * (number >= law.threshold ? law.scale : 0.f);
+}
+
+void flat(const float* x, int64_t size, Law law, float* y) {
+  for (int64_t at = 0; at < size; ++at) y[at] = apply(x[at], at, law);
+}
+
+void planar(const float* x, int64_t images, int64_t channels, int64_t pixels, Law law, float* y) {
+  for (int64_t n = 0; n < images; ++n)
+    for (int64_t c = 0; c < channels; ++c)
+      for (int64_t pixel = 0; pixel < pixels; ++pixel) {
+        const int64_t at = (n * channels + c) * pixels + pixel;
+        y[at] = apply(x[at], (n * pixels + pixel) * channels + c, law);
+      }
+}
+
+}  // namespace
+
+const Kernels reference = {flat, planar};
+
+}  // namespace lamina::dropout

@@ -1,0 +1,72 @@
+#include "common/test.h"
+
+#include <limits>
+
+#include "dropout/dropout.h"
+
+using namespace lamina;
+using namespace lamina::dropout;
+using test::Buffer;
+using test::check;
+
+namespace {
+
+// Random123's known answers for Philox4x32-10.
+void known_answers() {
+  const philox::Block zeros = philox::block(0, {0, 0});
+  check(zeros.word[0] == 0x6627e8d5 && zeros.word[1] == 0xe169c58d && zeros.word[2] == 0xbc57ac4c &&
+            zeros.word[3] == 0x9b00dbd8,
+        "Philox of zeros");
+  const philox::Block ones = philox::block(~uint64_t{0}, {~uint64_t{0}, ~uint64_t{0}});
+  check(ones.word[0] == 0x408f276d && ones.word[1] == 0x41c83b0e && ones.word[2] == 0xa20bc7c6 &&
+            ones.word[3] == 0x6d5451fd,
+        "Philox of ones");
+}
+
+void compare_flat(const Kernels& tested, int64_t size, int misalignment, Law law) {
+  std::mt19937 random(7);
+  Buffer x(size, misalignment), y(size, misalignment), expected(size);
+  x.fill_normal(random);
+  tested.flat(x.data(), size, law, y.data());
+  reference.flat(x.data(), size, law, expected.data());
+  test::expect_close(y, expected, 0, "flat, size " + std::to_string(size));
+}
+
+void compare_planar(const Kernels& tested, int64_t images, int64_t channels, int64_t pixels,
+                    Law law) {
+  std::mt19937 random(7);
+  const int64_t size = images * channels * pixels;
+  Buffer x(size, 1), y(size, 3), expected(size);
+  x.fill_normal(random);
+  tested.planar(x.data(), images, channels, pixels, law, y.data());
+  reference.planar(x.data(), images, channels, pixels, law, expected.data());
+  test::expect_close(y, expected, 0,
+                     "planar, " + std::to_string(images) + " x " + std::to_string(channels) +
+                         " x " + std::to_string(pixels));
+}
+
+void not_a_number_survives(const Kernels& tested) {
+  Buffer x(100, 0, std::numeric_limits<float>::quiet_NaN()), y(100);
+  tested.flat(x.data(), 100, {~uint32_t{0}, 0.f, {1, 2}}, y.data());
+  for (int64_t at = 0; at < 100; ++at) check(std::isnan(y[at]), "NaN was dropped");
+}
+
+}  // namespace
+
+int main() {
+  return test::run([](Isa isa) {
+    const Kernels& tested = kernels(isa);
+    known_answers();
+    const Law half = {uint32_t{1} << 31, 2.f, {0x0123456789abcdef, 42}};
+    for (int64_t size : {1, 15, 16, 17, 63, 64, 65, 127, 1000, 100003})
+      for (int misalignment : {0, 5}) compare_flat(tested, size, misalignment, half);
+    compare_flat(tested, 7 << 20, 0, {uint32_t{1} << 30, 4.f / 3.f, {3, 0}});  // past the caches
+    compare_planar(tested, 1, 1, 1, half);
+    compare_planar(tested, 2, 3, 5, half);
+    compare_planar(tested, 2, 64, 64, half);
+    compare_planar(tested, 3, 65, 49, half);
+    compare_planar(tested, 2, 130, 700, half);
+    compare_planar(tested, 5, 7, 1025, half);
+    not_a_number_survives(tested);
+  });
+}

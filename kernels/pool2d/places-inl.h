@@ -1,0 +1,121 @@
+// The byte that a maximum leaves: which tap of its window it came from.
+#pragma once
+
+#include "common/vector.h"
+
+namespace lamina::pool2d::LAMINA_ISA {
+
+#if defined(__AVX512F__) && !defined(LAMINA_ISA_scalar)
+
+// Lanes as bits and places as bytes: an operation on 16 bytes costs a quarter of one on 16 words.
+using Mask = __mmask16;
+
+[[gnu::always_inline]] inline Mask greater(Vector a, Vector b) {
+  return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ);
+}
+[[gnu::always_inline]] inline Mask not_a_number(Vector v) {
+  return _mm512_cmp_ps_mask((__m512)v, (__m512)v, _CMP_UNORD_Q);
+}
+[[gnu::always_inline]] inline Vector choose(Mask mask, Vector if_set, Vector otherwise) {
+  return (Vector)_mm512_mask_mov_ps((__m512)otherwise, mask, (__m512)if_set);
+}
+
+class Places {
+ public:
+  [[gnu::always_inline]] explicit Places(uint8_t tap) : bytes_(_mm_set1_epi8(tap)) {}
+  [[gnu::always_inline]] Places(const uint8_t* from, Whole)
+      : bytes_(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))) {}
+  [[gnu::always_inline]] Places(const uint8_t* from, Part part)
+      : bytes_(_mm_maskz_loadu_epi8(first(part), from)) {}
+
+  [[gnu::always_inline]] void set(Mask where, Places to) {
+    bytes_ = _mm_mask_mov_epi8(bytes_, where, to.bytes_);
+  }
+  [[gnu::always_inline]] void store(uint8_t* to, Whole) const {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), bytes_);
+  }
+  [[gnu::always_inline]] void store(uint8_t* to, Part part) const {
+    _mm_mask_storeu_epi8(to, first(part), bytes_);
+  }
+  // `sum` plus `values` where the places agree.
+  [[gnu::always_inline]] Vector add_where(Places same, Vector sum, Vector values) const {
+    return (Vector)_mm512_mask_add_ps((__m512)sum, _mm_cmpeq_epi8_mask(bytes_, same.bytes_),
+                                      (__m512)sum, (__m512)values);
+  }
+
+ private:
+  static Mask first(Part part) { return static_cast<Mask>((1u << part.count) - 1); }
+  __m128i bytes_;
+};
+
+#else
+
+using Mask = IntVector;
+
+[[gnu::always_inline]] inline Mask greater(Vector a, Vector b) { return a > b; }
+[[gnu::always_inline]] inline Mask not_a_number(Vector v) { return v != v; }
+[[gnu::always_inline]] inline Vector choose(Mask mask, Vector if_set, Vector otherwise) {
+  return mask ? if_set : otherwise;
+}
+
+class Places {
+ public:
+  [[gnu::always_inline]] explicit Places(uint8_t tap) : words_(IntVector{} + tap) {}
+  [[gnu::always_inline]] Places(const uint8_t* from, Whole) : words_(widen(from)) {}
+  [[gnu::always_inline]] Places(const uint8_t* from, Part part) {
+    uint8_t bytes[lanes] = {};
+    std::memcpy(bytes, from, static_cast<size_t>(part.count));
+    words_ = widen(bytes);
+  }
+
+  [[gnu::always_inline]] void set(Mask where, Places to) { words_ = where ? to.words_ : words_; }
+  [[gnu::always_inline]] void store(uint8_t* to, Whole) const { narrow(words_, to); }
+  [[gnu::always_inline]] void store(uint8_t* to, Part part) const {
+    uint8_t bytes[lanes];
+    narrow(words_, bytes);
+    std::memcpy(to, bytes, static_cast<size_t>(part.count));
+  }
+  // `sum` plus `values` where the places agree.
+  [[gnu::always_inline]] Vector add_where(Places same, Vector sum, Vector values) const {
+    return sum + (words_ == same.words_ ? values : Vector{});
+  }
+
+ private:
+  // The compiler takes bytes apart one by one unless told the instruction.
+#if defined(__AVX2__) && !defined(LAMINA_ISA_scalar)
+  static IntVector widen(const uint8_t* from) {
+    return (IntVector)_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+  }
+  static void narrow(IntVector words, uint8_t* to) {
+    const __m256i all = (__m256i)words;
+    const __m128i halves =
+        _mm_packus_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_packus_epi16(halves, halves));
+  }
+#elif defined(__SSE4_1__) && !defined(LAMINA_ISA_scalar)
+  static IntVector widen(const uint8_t* from) {
+    int32_t bytes;
+    std::memcpy(&bytes, from, sizeof bytes);
+    return (IntVector)_mm_cvtepu8_epi32(_mm_cvtsi32_si128(bytes));
+  }
+  static void narrow(IntVector words, uint8_t* to) {
+    const __m128i halves = _mm_packus_epi32((__m128i)words, (__m128i)words);
+    const int32_t bytes = _mm_cvtsi128_si32(_mm_packus_epi16(halves, halves));
+    std::memcpy(to, &bytes, sizeof bytes);
+  }
+#else
+  static IntVector widen(const uint8_t* from) {
+    IntVector words;
+    for (int lane = 0; lane < lanes; ++lane) words[lane] = from[lane];
+    return words;
+  }
+  static void narrow(IntVector words, uint8_t* to) {
+    for (int lane = 0; lane < lanes; ++lane) to[lane] = static_cast<uint8_t>(words[lane]);
+  }
+#endif
+  IntVector words_;
+};
+
+#endif
+
+}  // namespace lamina::pool2d::LAMINA_ISA

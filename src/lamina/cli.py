@@ -1,0 +1,318 @@
+"""The command line: arguments only; what they do stands on the floors below."""
+
+import json
+import sys
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lamina.errors import InputError, RunError
+
+app = typer.Typer(
+    name="lamina",
+    help="Train image classifiers from fast layers, and have every layer account for itself.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, on the last line.")]
+
+# The commands import what they need when they run: `lamina --help` need not wait for Lightning.
+
+
+@app.command()
+def train(
+    data: Annotated[
+        str | None,
+        typer.Option(help="digits, or a folder with one sub-folder of PNG or JPEG per class."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="A name of lamina.models, pkg.mod:factory or file.py:factory."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, order, augmentation.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder, new or empty.  [default: runs/DATA-MODEL]")
+    ] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="AdamW's weight decay.")] = None,
+    label_smoothing: Annotated[
+        float | None, typer.Option(help="Share of the target spread over all classes.")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side in pixels a folder's images are brought to.")
+    ] = None,
+    augment: Annotated[
+        bool | None, typer.Option("--augment/--no-augment", help="Move training images a little.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that prepare batches.")] = None,
+    on_bad_image: Annotated[
+        str | None, typer.Option(help="error: refuse the folder; skip: leave the image out.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Continue this run folder to its end.", metavar="RUN")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a classifier and leave a run folder: checkpoint, metrics, report.html."""
+    from rich.console import Console
+
+    from lamina.train import TrainConfig
+    from lamina.train import resume as continue_run
+    from lamina.train import train as begin_run
+    from lamina.train.ranks import rank
+
+    settings: dict[str, Any] = {
+        "data": data,
+        "model": model,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "seed": seed,
+        "weight_decay": weight_decay,
+        "label_smoothing": label_smoothing,
+        "image_size": image_size,
+        "augment": augment,
+        "workers": workers,
+        "on_bad_image": on_bad_image,
+        "device": device,
+    }
+    given = {name: value for name, value in settings.items() if value is not None}
+    # With --json the result alone is on standard output, for whatever reads it.
+    console = Console(stderr=as_json)
+    if resume is None:
+        config = TrainConfig(**given)
+        run = out or Path("runs") / f"{_word(config.data)}-{_word(config.model)}"
+        start = partial(begin_run, config, run)
+    else:
+        others = sorted(given.keys() - {"model"}) + ["out"] * (out is not None)
+        if others:
+            raise InputError(f"resume: the run has its own settings; leave out {others[0]!r}")
+        run, start = resume, partial(continue_run, resume, model=model)
+    try:
+        result = start(console=console)
+    except KeyboardInterrupt as error:
+        if (run / "config.json").is_file():
+            _warn(f"interrupted; lamina train --resume {run} continues from the last checkpoint")
+        raise typer.Exit(130) from error
+    if as_json and rank() == 0:
+        print(json.dumps(asdict(result)))
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="Run folder of `lamina train`.", metavar="RUN")],
+    images: Annotated[list[Path], typer.Argument(help="PNG or JPEG files.", metavar="IMAGE...")],
+    model: Annotated[
+        str | None,
+        typer.Option(help="The run's pkg.mod:factory or file.py:factory, if it has one."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say the class of each image, and how probable it is."""
+    from lamina.report.units import percent, printable
+    from lamina.train import predict as classify
+
+    answers = classify(run, images, model=model, warn=_warn)
+    if as_json:
+        print(json.dumps([asdict(answer) for answer in answers]))
+        return
+    for answer in answers:
+        share = percent(answer.probability)
+        print(f"{printable(answer.image)}\t{printable(answer.label)}\t{share}")
+
+
+@app.command()
+def inspect(
+    target: Annotated[
+        str,
+        typer.Argument(
+            help="A name of lamina.models, pkg.mod:factory or file.py:factory.", metavar="MODEL"
+        ),
+    ],
+    sizes: Annotated[
+        list[str] | None,
+        typer.Option("--input", help="Size with the batch, 1,3,224,224; name=1,3,... for several."),
+    ] = None,
+    training: Annotated[
+        bool, typer.Option("--train", help="Count a training step and judge its health.")
+    ] = False,
+    data: Annotated[
+        str | None,
+        typer.Option(help="With --train: digits or a folder of images, to train a copy on."),
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Time every row and the machine's limits.")
+    ] = False,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", help="table, json, csv, markdown or html.  [default: by suffix]"),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write to this file.")] = None,
+    fail_on: Annotated[
+        str | None,
+        typer.Option(help="Budgets; leave with 1 above them: macs<=600M,peak_memory<=200MB."),
+    ] = None,
+) -> None:
+    """Have every layer of a model account for itself: what it is, does, costs and could cost."""
+    from rich.console import Console
+
+    from lamina.inspect import inspect as account_for
+    from lamina.inspect.budgets import exceeded, parse_budgets
+    from lamina.inspect.command import format_of, parse_sizes, written
+    from lamina.models.target import load_model
+    from lamina.report.inspect_table import render
+
+    wanted, budgets = format_of(form, out), parse_budgets(fail_on) if fail_on else []
+    input_size = parse_sizes(sizes) if sizes else None
+    batches, arguments = None, {}
+    if data is not None:
+        from lamina.train.data import load_data
+        from lamina.train.health import sample_batches
+
+        if not training:
+            raise InputError("data: judges training; say --train as well")
+        images = load_data(data, warn=_warn)
+        arguments = {"num_classes": len(images.facts.classes), "in_channels": images.facts.channels}
+        batches, input_size = sample_batches(images), input_size or images.facts.input_shape
+    if input_size is None:
+        raise InputError("input: expected a size such as --input 1,3,224,224")
+    account = account_for(
+        load_model(target, **arguments),
+        input_size,
+        training=training,
+        measure=measure,
+        train_data=batches,
+    )
+    console = Console()
+    if out is not None:
+        _write(out, written(account, wanted))
+    elif wanted == "table" and console.is_terminal:
+        console.print(render(account))
+    else:
+        print(written(account, wanted))
+    broken = exceeded(account, budgets)
+    for line in broken:
+        _warn(line)
+    if broken:
+        raise typer.Exit(1)
+
+
+bench = typer.Typer(help="Time layers against PyTorch's on this machine; leave it idle meanwhile.")
+app.add_typer(bench, name="bench")
+
+
+@bench.command()
+def layers(
+    kind: Annotated[str | None, typer.Option(help="One kind alone, pool2d say.")] = None,
+    seconds: Annotated[float, typer.Option(help="Per case and layout, about.")] = 1.0,
+    compiled: Annotated[
+        bool, typer.Option("--compile/--no-compile", help="Time torch.compile's modules too.")
+    ] = True,
+    huge_pages: Annotated[
+        bool,
+        typer.Option("--huge-pages/--no-huge-pages", help="Time PyTorch with huge pages too."),
+    ] = True,
+    out: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", help="Write the table to this file.")
+    ] = None,
+) -> None:
+    """Time every kind of layer: both layouts, forward and backward apart and together."""
+    from lamina.lab import benchmark
+    from lamina.report.table import to_markdown
+
+    for path in filter(None, (out, markdown)):
+        _write(path, "")
+    machine, rows = benchmark.benchmark_layers(
+        kind,
+        seconds=seconds,
+        compiled=compiled,
+        huge_pages=huge_pages,
+        on_row=lambda row: print(benchmark.line(row), flush=True),
+    )
+    if out is not None:
+        _write(out, benchmark.to_json(machine, rows))
+    if markdown is not None:
+        _write(markdown, to_markdown(benchmark.table(machine, rows)))
+
+
+@bench.command()
+def algorithms(
+    grid: Annotated[
+        bool, typer.Option("--grid", help="60 shapes rather than a ResNet's four stages.")
+    ] = False,
+    layout: Annotated[str, typer.Option(help="channels_last or nchw.")] = "channels_last",
+    seconds: Annotated[float, typer.Option(help="Per shape and pass, about.")] = 0.5,
+    out: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", help="Write the table to this file.")
+    ] = None,
+) -> None:
+    """Time 3×3 convolutions by each algorithm, beside the time that the theory predicts."""
+    from lamina.lab import algorithms as lab
+    from lamina.lab.benchmark import LAYOUTS
+    from lamina.report.table import to_markdown
+
+    if layout not in LAYOUTS:
+        raise InputError(f"layout: must be one of {', '.join(LAYOUTS)}, got {layout!r}")
+    for path in filter(None, (out, markdown)):
+        _write(path, "")
+    machine, rows = lab.benchmark_algorithms(
+        lab.GRID if grid else lab.NETWORKS,
+        layout=layout,
+        seconds=seconds,
+        on_row=lambda row: print(lab.line(row), flush=True),
+    )
+    if out is not None:
+        _write(out, lab.to_json(machine, rows))
+    if markdown is not None:
+        _write(markdown, to_markdown(lab.table(machine, rows)))
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Show versions, instruction sets, OpenMP runtimes, threads, and what falls back."""
+    from rich.console import Console
+
+    from lamina.doctor import diagnose, show
+
+    diagnosis = diagnose()
+    if as_json:
+        print(json.dumps(asdict(diagnosis)))
+    else:
+        show(diagnosis, Console())
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; leave with 2 for what was typed, 1 for what failed, in one line."""
+    try:
+        app(arguments, prog_name="lamina")
+    except (InputError, RunError) as error:
+        _warn(f"error: {error}")
+        sys.exit(2 if isinstance(error, InputError) else 1)
+
+
+def _warn(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"out: cannot write {path}: {error.strerror}") from error
+
+
+def _word(name: str) -> str:
+    """Return a name for a folder: the last part of a path or target, nothing but plain letters."""
+    last = name.rstrip("/").rpartition("/")[2].replace(".py:", "-")
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in last).strip("-") or "run"

@@ -1,0 +1,338 @@
+"""Layers against PyTorch's: sides in turn, in one process, medians with their spread.
+
+A round calls every side once, forward and then backward, so that a slow spell of the machine
+falls on all of them. Outputs and gradients are allocated and freed inside the measured time, as
+in training. A second process repeats PyTorch's sides with huge pages switched on, which it reads
+once when it starts: what a pool of ready memory gains must not be taken for the kernels' gain.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+from lamina import __version__
+from lamina.lab.cases import Case, cases
+from lamina.ops import machine as machine_measurement
+from lamina.ops import native
+from lamina.report import units
+from lamina.report.table import Column, Table
+from lamina.theory.limits import Machine, time_limit
+from lamina.train.environment import processor
+
+LAYOUTS = {"channels_last": torch.channels_last, "nchw": torch.contiguous_format}
+DIRECTIONS = ("forward", "backward", "both")
+HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"  # PyTorch's switch
+
+
+@dataclass
+class Row:
+    """One case, layout and direction; times in milliseconds, medians of ``trials`` rounds.
+
+    ``spread_ms`` is half the distance between the quartiles of ours. ``ratio_best`` is the fastest
+    peer's time over ours, ``ratio_same_layout`` eager PyTorch's in our layout, the peers with huge
+    pages left out of both; ``limit_fraction`` is the machine's limit over our time.
+    """
+
+    kind: str
+    case: str
+    shape: tuple[int, ...]
+    layout: str
+    direction: str
+    trials: int
+    ours_ms: float
+    spread_ms: float
+    peers_ms: dict[str, float]
+    ratio_best: float
+    ratio_same_layout: float
+    limit_ms: float
+    limit_fraction: float
+    saved_bytes: int
+    saved_bytes_torch: int
+
+
+@dataclass
+class Side:
+    """A module on its input in one layout, with the times its rounds took, in seconds."""
+
+    module: Module
+    x: Tensor
+    forward: list[float] = field(default_factory=list)
+    backward: list[float] = field(default_factory=list)
+
+    def round(self, keep: bool = True) -> None:
+        """One call, forward and backward; its times are kept unless it warms up."""
+        inputs = [self.x, *self.module.parameters()]
+        start = time.perf_counter()
+        y = self.module(self.x)
+        middle = time.perf_counter()
+        gradients = torch.autograd.grad(y, inputs, self._gradient(y))
+        del y
+        end = time.perf_counter()
+        del gradients
+        if keep:
+            self.forward.append(middle - start)
+            self.backward.append(end - middle)
+
+    def _gradient(self, y: Tensor) -> Tensor:
+        if not hasattr(self, "_dy"):
+            self._dy = torch.randn_like(y)
+        return self._dy
+
+    def times(self, direction: str) -> list[float]:
+        """Of every round, in seconds."""
+        if direction == "both":
+            return [sum(pair) for pair in zip(self.forward, self.backward, strict=True)]
+        return self.forward if direction == "forward" else self.backward
+
+
+def _input(case: Case, layout: str) -> Tensor:
+    torch.manual_seed(0)
+    return torch.randn(case.shape).to(memory_format=LAYOUTS[layout]).requires_grad_()
+
+
+def _in_layout(module: Module, layout: str) -> Module:
+    return module.to(memory_format=LAYOUTS[layout])  # type: ignore[call-overload, no-any-return]
+
+
+def _torch_sides(case: Case, compiled_layout: str | None) -> dict[str, Side]:
+    sides = {
+        f"torch {layout}": Side(_in_layout(case.torchs(), layout), _input(case, layout))
+        for layout in LAYOUTS
+    }
+    if compiled_layout:
+        torch._dynamo.reset()
+        module = torch.compile(_in_layout(case.torchs(), compiled_layout))
+        sides["torch.compile"] = Side(cast(Module, module), _input(case, compiled_layout))
+    return sides
+
+
+def _run_rounds(sides: Iterable[Side], seconds: float) -> None:
+    """Rounds for about ``seconds``, after warming up: at least 7, at most 200."""
+    sides = list(sides)
+    for _ in range(2):
+        for side in sides:
+            side.round(keep=False)
+    began = time.perf_counter()
+    for trial in range(200):
+        if trial >= 7 and time.perf_counter() - began > seconds:
+            break
+        for side in sides:
+            side.round()
+
+
+def saved_bytes(module: Module, x: Tensor) -> int:
+    """Bytes kept for backward, each memory counted once, parameters left out."""
+    known = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
+    storages: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        y = module(x)
+    del y
+    return sum(storages.values())
+
+
+def measure_case(
+    case: Case, layout: str, machine: Machine, *, seconds: float = 1.0, compiled: bool = True
+) -> list[Row]:
+    """Three rows: forward, backward, both."""
+    ours = Side(_in_layout(case.ours(), layout), _input(case, layout))
+    peers = _torch_sides(case, layout if compiled else None)
+    _run_rounds([ours, *peers.values()], seconds)
+    same_layout = peers[f"torch {layout}"]
+    saved, saved_torch = (saved_bytes(side.module, side.x) for side in (ours, same_layout))
+    limits = {
+        direction: 1e3 * time_limit(ours.module.cost(case.shape, direction), machine)  # type: ignore[operator]
+        for direction in ("forward", "backward")
+    }
+    limits["both"] = limits["forward"] + limits["backward"]
+    rows = []
+    for direction in DIRECTIONS:
+        times = [1e3 * second for second in ours.times(direction)]
+        median = statistics.median(times)
+        quartiles = statistics.quantiles(times, n=4)
+        peers_ms = {
+            name: 1e3 * statistics.median(side.times(direction)) for name, side in peers.items()
+        }
+        rows.append(
+            Row(
+                case.kind,
+                case.name,
+                case.shape,
+                layout,
+                direction,
+                len(times),
+                median,
+                (quartiles[2] - quartiles[0]) / 2,
+                peers_ms,
+                min(peers_ms.values()) / median,
+                peers_ms[f"torch {layout}"] / median,
+                limits[direction],
+                limits[direction] / median,
+                saved,
+                saved_torch,
+            )
+        )
+    return rows
+
+
+def _huge_page_peers(kind: str | None, seconds: float) -> dict[str, dict[str, float]]:
+    """PyTorch's sides in a process that gives its large tensors huge pages, by case and side."""
+    finished = subprocess.run(
+        [sys.executable, "-m", "lamina.lab.benchmark", json.dumps([kind, seconds])],
+        env={**os.environ, HUGE_PAGES: "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    found: dict[str, dict[str, float]] = json.loads(finished.stdout.splitlines()[-1])
+    return found
+
+
+def _measure_huge_page_peers(kind: str | None, seconds: float) -> dict[str, dict[str, float]]:
+    found = {}
+    for case in cases(kind):
+        sides = _torch_sides(case, None)
+        _run_rounds(sides.values(), seconds)
+        for direction in DIRECTIONS:
+            found[_key(case.kind, case.name, case.shape, direction)] = {
+                f"{name}, huge pages": 1e3 * statistics.median(side.times(direction))
+                for name, side in sides.items()
+            }
+    return found
+
+
+def _key(kind: str, name: str, shape: tuple[int, ...], direction: str) -> str:
+    return f"{kind}/{name}/{shape}/{direction}"
+
+
+def benchmark_layers(
+    kind: str | None = None,
+    *,
+    seconds: float = 1.0,
+    compiled: bool = True,
+    huge_pages: bool = True,
+    on_row: Callable[[Row], None] = lambda row: None,
+) -> tuple[Machine, list[Row]]:
+    """Times every kind of layer against PyTorch on this machine.
+
+    Args:
+        kind: one kind's cases alone; None for all.
+        seconds: about how long the rounds of a case and layout take, after warming up.
+        compiled: also time ``torch.compile``'s module, which takes seconds per case to build.
+        huge_pages: also time PyTorch in a second process with huge pages switched on.
+        on_row: called with every row as it is measured.
+
+    Returns:
+        What the machine can do at most, and the rows.
+
+    Raises:
+        ValueError: an unknown kind.
+    """
+    chosen = cases(kind)
+    machine = machine_measurement.measure()
+    huge = _huge_page_peers(kind, seconds / 2) if huge_pages else {}
+    rows = []
+    for row in _rows(chosen, machine, seconds, compiled):
+        row.peers_ms.update(huge.get(_key(row.kind, row.case, row.shape, row.direction), {}))
+        on_row(row)
+        rows.append(row)
+    return machine, rows
+
+
+def _rows(chosen: list[Case], machine: Machine, seconds: float, compiled: bool) -> Iterator[Row]:
+    for case in chosen:
+        for layout in LAYOUTS:
+            yield from measure_case(case, layout, machine, seconds=seconds, compiled=compiled)
+
+
+# ---- what is shown ------------------------------------------------------------------------------
+
+
+def line(row: Row) -> str:
+    """One line of a terminal."""
+    shape = "×".join(map(str, row.shape))
+    return (
+        f"{row.kind:16} {row.case:16} {shape:14} {row.layout:13} {row.direction:8} "
+        f"{row.ours_ms:8.3f} ms ±{row.spread_ms:.3f}  {row.ratio_best:5.2f}× the best peer, "
+        f"{row.ratio_same_layout:5.2f}× torch {row.layout}, {row.limit_fraction:4.0%} of the limit"
+    )
+
+
+def facts() -> dict[str, str | int]:
+    """What the figures depend on besides the code: processor, threads, compiler, versions."""
+    return {
+        "processor": processor(),
+        "threads": torch.get_num_threads(),
+        "instruction set": native.instruction_set() or "none",
+        "compiler": native.kernels.compiler() if native.kinds() else "none",
+        "torch": torch.__version__,
+        "lamina": __version__,
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str:
+    """Of the checkout that this file lies in; empty for an installed package."""
+    finished = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return finished.stdout.strip()
+
+
+def to_json(machine: Machine, rows: list[Row]) -> str:
+    """The rows with what they were measured on."""
+    limits = {"peak_flops": machine.peak_flops, "bandwidth": machine.bandwidth}
+    return json.dumps({**facts(), **limits, "rows": [asdict(row) for row in rows]}, indent=1)
+
+
+def table(machine: Machine, rows: list[Row]) -> Table:
+    """A row per case and layout, forward and backward together."""
+    shown = []
+    for row in rows:
+        if row.direction != "both":
+            continue
+        best = min(row.peers_ms, key=lambda name: row.peers_ms[name])
+        shown.append({**asdict(row), "shape": "×".join(map(str, row.shape)), "best_peer": best})
+    conditions = ", ".join(f"{name} {value}" for name, value in facts().items())
+    columns = (
+        Column("kind", "kind"),
+        Column("case", "case"),
+        Column("shape", "N×C×H×W"),
+        Column("layout", "layout"),
+        Column("ours_ms", "ours, ms", "{:.2f}".format, "right"),
+        Column("spread_ms", "± ms", "{:.2f}".format, "right"),
+        Column("best_peer", "best peer"),
+        Column("ratio_best", "ratio to it", "{:.2f}×".format, "right"),
+        Column("ratio_same_layout", "to torch, same layout", "{:.2f}×".format, "right"),
+        Column("limit_fraction", "of the limit", "{:.0%}".format, "right"),
+        Column("saved_bytes", "saved", units.binary_bytes, "right"),
+        Column("saved_bytes_torch", "torch saves", units.binary_bytes, "right"),
+    )
+    limits = f"peak {machine.peak_flops / 1e9:.0f} GFLOP/s, {machine.bandwidth / 1e9:.1f} GB/s"
+    return Table(columns, shown, title=f"Forward + backward. {conditions}; {limits}.")
+
+
+if __name__ == "__main__":
+    print(json.dumps(_measure_huge_page_peers(*json.loads(sys.argv[1]))))

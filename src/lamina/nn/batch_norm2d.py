@@ -1,0 +1,271 @@
+"""Batch normalisation, with torch.nn's constructor, TensorFlow's variance and a fused activation.
+
+    y[n, c, ...] = activation(weight[c] · (x[n, c, ...] − mean[c]) / √(variance[c] + eps) + bias[c])
+
+Source: Ioffe and Szegedy, "Batch Normalization" (2015), algorithm 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn.parameter import Parameter
+
+from lamina import ops
+from lamina.nn import lazy
+from lamina.theory import batch_norm2d as theory
+from lamina.theory.cost import Cost
+from lamina.theory.shapes import Direction
+from lamina.theory.validation import one_of, positive_float, positive_int, rate
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+_LOW_PRECISION = (torch.float16, torch.bfloat16)
+
+
+class _BatchNorm(torch.nn.modules.batchnorm._BatchNorm):
+    """What the two ranks share; torch.nn's classes beside it check the rank."""
+
+    num_features: int | None  # type: ignore[assignment]
+    weight: Parameter | None  # type: ignore[assignment]
+    bias: Parameter | None  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        num_features: int | None,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        bias: bool = True,
+        running_variance: str = "unbiased",
+        activation: str | None = None,
+    ) -> None:
+        super().__init__(
+            1 if num_features is None else positive_int(num_features, "num_features"),
+            positive_float(eps, "eps"),
+            None if momentum is None else rate(momentum, "momentum"),
+            affine,
+            track_running_stats,
+            "meta" if num_features is None else device,
+            dtype,
+            bias=bias,
+        )
+        self.running_variance = one_of(running_variance, "running_variance", ("unbiased", "biased"))
+        if activation is not None:
+            one_of(activation, "activation", ops.ACTIVATIONS)
+        self.activation = activation
+        if num_features is None:
+            self.num_features = None
+            lazy.postpone(self, device, dtype)
+
+    def materialize(self, num_features: int) -> None:
+        """Give a layer without a size its parameters and statistics."""
+        self.num_features = positive_int(num_features, "num_features")
+        shape = (num_features,)
+        lazy.materialize(self, weight=shape, bias=shape, running_mean=shape, running_var=shape)
+        self.reset_parameters()
+
+    def output_shape(self, input_shape: Sequence[int]) -> tuple[int, ...]:
+        """The input's shape, checked."""
+        return theory.output_shape(input_shape, self.num_features)
+
+    def cost(self, input_shape: Sequence[int], direction: Direction = "forward") -> Cost:
+        """Parameters, operations and bytes of one call in this mode; or of its backward pass."""
+        return theory.cost(
+            theory.output_shape(input_shape, self.num_features),
+            affine=self.affine,
+            bias=self.bias is not None,
+            track_running_stats=self.track_running_stats,
+            training=self._uses_batch_statistics,
+            activation=self.activation,
+            direction=direction,
+        )
+
+    def forward(self, input: Float[Tensor, "N C *rest"]) -> Float[Tensor, "N C *rest"]:
+        """``input`` normalised, scaled, shifted and activated."""
+        self._check_input_dim(input)  # type: ignore[no-untyped-call]
+        if self.num_features is None:
+            self.materialize(input.shape[1])
+        self._check(input)
+        tracks = self.training and self.track_running_stats
+        if tracks and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+            if self.momentum is None:
+                return self._cumulative(input, self.num_batches_tracked)
+        uses_running = tracks or not self.training
+        return self._normalize(
+            input,
+            self.running_mean if uses_running else None,
+            self.running_var if uses_running else None,
+            0.0 if self.momentum is None else self.momentum,
+        )
+
+    def _cumulative(self, x: Tensor, batches: Tensor) -> Tensor:
+        # The share of this batch, 1 / batches, is a tensor: a number would stop torch.compile.
+        assert self.running_mean is not None and self.running_var is not None  # tracked
+        mean, variance = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
+        y = self._normalize(x, mean, variance, 1.0)
+        if x.numel() > 0:
+            share = batches.to(mean.dtype).reciprocal()
+            self.running_mean.lerp_(mean, share)
+            self.running_var.lerp_(variance, share)
+        return y
+
+    def _normalize(
+        self, x: Tensor, mean: Tensor | None, variance: Tensor | None, momentum: float
+    ) -> Tensor:
+        return ops.batch_norm(
+            x,
+            mean,
+            variance,
+            self.weight,
+            self.bias,
+            self._uses_batch_statistics,
+            momentum,
+            self.eps,
+            unbiased=self.running_variance == "unbiased",
+            activation=self.activation,
+        )
+
+    @property
+    def _uses_batch_statistics(self) -> bool:
+        return self.training or self.running_mean is None
+
+    def _check(self, x: Tensor) -> None:
+        name = type(self).__name__
+        ops.check_floating(x, name)
+        if x.shape[1] != self.num_features:
+            raise ValueError(
+                f"{name}: the input must have {self.num_features} channels, got {x.shape[1]} "
+                f"in shape {tuple(x.shape)}"
+            )
+        own = self.weight if self.weight is not None else self.running_mean
+        if own is not None and x.dtype != own.dtype:
+            mixed = x.dtype in _LOW_PRECISION and own.dtype == torch.float32
+            if not mixed:
+                raise TypeError(
+                    f"{name}: the input is {x.dtype} and the layer is {own.dtype}; cast one"
+                )
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        if self.num_features is None:
+            for name in ("weight", "running_mean"):
+                if prefix + name in state_dict:
+                    self.materialize(state_dict[prefix + name].shape[0])
+                    break
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def extra_repr(self) -> str:
+        """The arguments, as they can be typed."""
+        text = str(super().extra_repr())  # type: ignore[no-untyped-call]
+        if self.running_variance != "unbiased":
+            text += f", running_variance={self.running_variance!r}"
+        if self.activation is not None:
+            text += f", activation={self.activation!r}"
+        return text
+
+
+class BatchNorm2d(_BatchNorm, torch.nn.BatchNorm2d):
+    """Every channel to mean 0 and deviation 1, then scaled and shifted; ``torch.nn.BatchNorm2d``.
+
+    Args:
+        num_features: C, at least 1; None takes it from the first input.
+        eps: added to the variance, above 0.
+        momentum: the part of the running statistics that a batch replaces, in [0, 1]; None
+            averages over all batches alike.
+        affine: learn a weight and a bias.
+        track_running_stats: keep statistics for eval; False takes the batch's in eval too.
+        device: of parameters and statistics.
+        dtype: of parameters and statistics.
+        bias: False learns the weight alone.
+        running_variance: ``"unbiased"`` keeps the variance divided by n − 1 (PyTorch),
+            ``"biased"`` by n (TensorFlow), n the values per channel.
+        activation: a name of ``ops.ACTIVATIONS`` to apply in the same pass, such as ``"relu"``.
+
+    Shape:
+        (N, C, H, W) to the same.
+
+    Parameters:
+        weight: (C,), ones. bias: (C,), zeros.
+        running_mean: (C,), a buffer, zeros. running_var: (C,), a buffer, ones.
+        num_batches_tracked: a buffer, how many batches made them.
+
+    Cost:
+        Memory-bound: in training the input is read twice. ``theory.batch_norm2d.cost``.
+
+    Numerics:
+        Statistics around the mean, never E[x²] − E[x]²; low-precision inputs with float32
+        parameters are normalised in float32. The gradient goes through the batch's statistics in
+        training, and not through running ones in eval. ``requires_grad=False`` on the parameters
+        does not stop the statistics: ``eval()`` does.
+
+    Raises:
+        ValueError: an argument out of its range; another rank or number of channels; one value per
+            channel in training with the unbiased variance.
+        TypeError: an integer input, or another dtype than the parameters'.
+
+    Differs from:
+        Keras's BatchNormalization: momentum 0.99 is the part kept, epsilon 1e-3, biased running
+        variance, last axis, ``trainable=False`` is eval.
+
+    Source:
+        Ioffe and Szegedy, "Batch Normalization" (2015), algorithms 1 and 2.
+
+    Example:
+        >>> layer = BatchNorm2d(1, activation="relu")
+        >>> layer(torch.tensor([-1.0, 1.0]).reshape(2, 1, 1, 1)).flatten()
+        tensor([0.0000, 1.0000], grad_fn=<ViewBackward0>)
+    """
+
+
+class BatchNorm1d(_BatchNorm, torch.nn.BatchNorm1d):
+    """``BatchNorm2d`` for what has no image: (N, C) or (N, C, L); ``torch.nn.BatchNorm1d``.
+
+    Args:
+        num_features: as for ``BatchNorm2d``, like all the others.
+        eps: added to the variance, above 0.
+        momentum: the part that a batch replaces, in [0, 1], or None.
+        affine: learn a weight and a bias.
+        track_running_stats: keep statistics for eval.
+        device: of parameters and statistics.
+        dtype: of parameters and statistics.
+        bias: False learns the weight alone.
+        running_variance: ``"unbiased"`` or ``"biased"``.
+        activation: a name of ``ops.ACTIVATIONS``.
+
+    Shape:
+        (N, C) or (N, C, L) to the same.
+
+    Parameters:
+        As ``BatchNorm2d``.
+
+    Cost:
+        ``theory.batch_norm2d.cost``.
+
+    Numerics:
+        As ``BatchNorm2d``.
+
+    Raises:
+        ValueError: as ``BatchNorm2d``.
+        TypeError: as ``BatchNorm2d``.
+
+    Differs from:
+        Keras, where BatchNormalization takes any rank.
+
+    Source:
+        Ioffe and Szegedy, "Batch Normalization" (2015), algorithms 1 and 2.
+
+    Example:
+        >>> BatchNorm1d(3)(torch.randn(4, 3)).shape
+        torch.Size([4, 3])
+    """

@@ -1,0 +1,366 @@
+"""Batch normalisation: every channel to mean 0 and deviation 1, then scaled and shifted.
+
+y[n, c, h, w] = activation((x[n, c, h, w] − mean[c]) / √(variance[c] + eps) · weight[c] + bias[c])
+
+Source: Ioffe and Szegedy, "Batch Normalization" (2015), algorithm 1.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lamina.ops import memory, native
+from lamina.ops.activation import activation_epilogue
+from lamina.ops.checks import check_floating
+from lamina.ops.registration import differentiable_gradients, register
+
+
+def batch_norm(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    *,
+    unbiased: bool = True,
+    activation: str | None = None,
+    negative_slope: float = 0.01,
+) -> Tensor:
+    """Normalises every channel and applies an activation in the same pass over memory.
+
+    Args:
+        x: (N, C, ...), any memory format; the output has the same.
+        running_mean: (C,), updated in training; None takes the batch's statistics always.
+        running_var: (C,), likewise.
+        weight: (C,) or None for 1.
+        bias: (C,) or None for 0.
+        training: normalise with the batch's statistics, else with the running ones.
+        momentum: the part of the running statistics that is replaced, in [0, 1].
+        eps: added to the variance, > 0.
+        unbiased: the running variance divides by n − 1 (PyTorch) and not by n (Keras). With one
+            value per channel only the latter is defined: the output is then the bias.
+        activation: "relu", "relu6", "leaky_relu", "silu", "hardswish" or None.
+        negative_slope: of leaky_relu.
+
+    Returns:
+        (N, C, ...). For backward it keeps x and 2·C numbers; the activation's input is recomputed.
+
+    Raises:
+        TypeError: an integer input.
+        ValueError: one value per channel in training with ``unbiased``.
+
+    Example:
+        >>> y = batch_norm(torch.tensor([[1.0], [3.0]]), None, None, training=True)
+        >>> y.flatten()
+        tensor([-1.0000,  1.0000])
+    """
+    check_floating(x, "batch_norm")
+    use_batch_statistics = training or running_mean is None or running_var is None
+    count = x.numel() // x.shape[1] if x.shape[1] else 0
+    if use_batch_statistics and unbiased and count == 1:
+        raise ValueError(
+            "batch_norm: training needs more than one value per channel, "
+            f"got an input of shape {tuple(x.shape)}"
+        )
+    name = activation or "none"
+    if not (
+        native.serves(x, running_mean, running_var, weight, bias) and name in native.ACTIVATIONS
+    ):
+        plain = _torch_batch_norm(
+            x, running_mean, running_var, weight, bias, training, momentum, eps, unbiased
+        )
+        return activation_epilogue(plain, name, negative_slope)
+    y: Tensor
+    if not use_batch_statistics:
+        y = _inference(x, running_mean, running_var, weight, bias, eps, name, negative_slope)
+        return y
+    y, mean, variance = _training(x, weight, bias, eps, name, negative_slope)
+    if training and running_mean is not None and running_var is not None:
+        correction = count / (count - 1) if unbiased else 1.0
+        _update(running_mean, running_var, mean, variance, momentum, momentum * correction)
+    return y
+
+
+def _update(
+    running_mean: Tensor,
+    running_var: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    share: float,
+    variance_share: float,
+) -> None:
+    """Move the running statistics by ``share`` towards the batch's."""
+    own = (running_mean, running_var)
+    if native.runs_directly(own) and all(tensor.is_contiguous() for tensor in own):
+        # Three small ops of PyTorch's would cost as much as a small layer.
+        native.kernels.batch_norm2d_update(
+            running_mean.data_ptr(),
+            running_var.data_ptr(),
+            mean.data_ptr(),
+            variance.data_ptr(),
+            mean.numel(),
+            share,
+            variance_share,
+        )
+        torch.autograd.graph.increment_version(own)
+        return
+    with torch.no_grad():
+        running_mean.mul_(1 - share).add_(mean, alpha=share)
+        running_var.mul_(1 - share).add_(variance, alpha=variance_share)
+
+
+# ---- PyTorch's own ------------------------------------------------------------------------------
+
+
+def _torch_batch_norm(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+    unbiased: bool,
+) -> Tensor:
+    use_batch_statistics = training or running_mean is None or running_var is None
+    if unbiased or not use_batch_statistics:
+        return F.batch_norm(
+            x, running_mean, running_var, weight, bias, use_batch_statistics, momentum, eps
+        )
+    count = x.numel() // x.shape[1]
+    if count == 0:
+        return F.batch_norm(x, None, None, weight, bias, True, momentum, eps)
+    axes = [axis for axis in range(x.dim()) if axis != 1]
+    variance, mean = torch.var_mean(x, axes, correction=0)
+    if training and running_mean is not None and running_var is not None:
+        with torch.no_grad():
+            running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+            running_var.lerp_(variance.to(running_var.dtype), momentum)
+    if count > 1:
+        return F.batch_norm(x, None, None, weight, bias, True, momentum, eps)
+    y = x - x  # one value is its own mean; keeps the graph, whose gradient is zero
+    shape = [1, -1] + [1] * (x.dim() - 2)
+    y = y if weight is None else y * weight.view(shape)
+    return y if bias is None else y + bias.view(shape)
+
+
+# ---- training: the batch's statistics -----------------------------------------------------------
+
+
+def _extents(x: Tensor) -> tuple[int, int, int]:
+    """(outer, channels, inner) of the kernels: channels vary fastest where inner is 1."""
+    channels = x.shape[1]
+    if native.is_channels_last(x):
+        return x.numel() // channels, channels, 1
+    return x.shape[0], channels, math.prod(x.shape[2:])
+
+
+def _training_kernel(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    activation: str,
+    negative_slope: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    x = native.dense(x)
+    y = memory.empty_like(x)
+    mean = x.new_empty(x.shape[1])
+    variance = torch.empty_like(mean)
+    native.kernels.batch_norm2d_training(
+        x.data_ptr(),
+        *_extents(x),
+        native.address(weight),
+        native.address(bias),
+        eps,
+        native.ACTIVATIONS.index(activation),
+        negative_slope,
+        mean.data_ptr(),
+        variance.data_ptr(),
+        y.data_ptr(),
+    )
+    return y, mean, variance
+
+
+def _training_fake(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    activation: str,
+    negative_slope: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    mean = x.new_empty(x.shape[1])
+    return torch.empty_like(native.dense(x)), mean, torch.empty_like(mean)
+
+
+def _training_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    x, weight, bias, *ctx.options = inputs
+    _, mean, variance = output
+    ctx.mark_non_differentiable(mean, variance)
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(x, weight, bias, mean, variance)
+
+
+def _training_backward(ctx: Any, dy: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+    x, weight, bias, mean, variance = ctx.saved_tensors
+    eps, activation, negative_slope = ctx.options
+    if dy is None:
+        return (None,) * 6
+    if torch.is_grad_enabled():
+
+        def forward(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+            y = F.batch_norm(x, None, None, weight, bias, True, 0.0, eps)
+            return activation_epilogue(y, activation, negative_slope)
+
+        return (*differentiable_gradients(forward, (x, weight, bias), dy), None, None, None)
+    dx, gradient_weight, gradient_bias = _backward(
+        x, dy, mean, variance, weight, bias, eps, activation, negative_slope, True
+    )
+    return (
+        dx,
+        gradient_weight if weight is not None else None,
+        gradient_bias if bias is not None else None,
+        None,
+        None,
+        None,
+    )
+
+
+# ---- inference: the running statistics ----------------------------------------------------------
+
+
+def _inference_kernel(
+    x: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    activation: str,
+    negative_slope: float,
+) -> Tensor:
+    x = native.dense(x)
+    y = memory.empty_like(x)
+    native.kernels.batch_norm2d_inference(
+        x.data_ptr(),
+        *_extents(x),
+        mean.data_ptr(),
+        variance.data_ptr(),
+        native.address(weight),
+        native.address(bias),
+        eps,
+        native.ACTIVATIONS.index(activation),
+        negative_slope,
+        y.data_ptr(),
+    )
+    return y
+
+
+def _inference_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, mean, variance, weight, bias, *ctx.options = inputs
+    ctx.save_for_backward(x, mean, variance, weight, bias)
+
+
+def _inference_backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    x, mean, variance, weight, bias = ctx.saved_tensors
+    eps, activation, negative_slope = ctx.options
+    if torch.is_grad_enabled():
+
+        def forward(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+            y = F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
+            return activation_epilogue(y, activation, negative_slope)
+
+        dx, gradient_weight, gradient_bias = differentiable_gradients(
+            forward, (x, weight, bias), dy
+        )
+    else:
+        dx, gradient_weight, gradient_bias = _backward(
+            x, dy, mean, variance, weight, bias, eps, activation, negative_slope, False
+        )
+    return (
+        dx,
+        None,
+        None,
+        gradient_weight if weight is not None else None,
+        gradient_bias if bias is not None else None,
+        None,
+        None,
+        None,
+    )
+
+
+# ---- gradients, of both -------------------------------------------------------------------------
+
+
+def _backward_kernel(
+    x: Tensor,
+    dy: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    activation: str,
+    negative_slope: float,
+    batch_statistics: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    x = native.dense(x)
+    dy = native.dense_like(dy, x)
+    dx = memory.empty_like(x)
+    gradient_weight = torch.empty_like(mean)
+    gradient_bias = torch.empty_like(mean)
+    native.kernels.batch_norm2d_backward(
+        x.data_ptr(),
+        dy.data_ptr(),
+        *_extents(x),
+        mean.data_ptr(),
+        variance.data_ptr(),
+        native.address(weight),
+        native.address(bias),
+        eps,
+        native.ACTIVATIONS.index(activation),
+        negative_slope,
+        batch_statistics,
+        gradient_weight.data_ptr(),
+        gradient_bias.data_ptr(),
+        dx.data_ptr(),
+    )
+    return dx, gradient_weight, gradient_bias
+
+
+_OPTIONS = "Tensor? weight, Tensor? bias, float eps, str activation, float negative_slope"
+
+_backward = register(
+    f"batch_norm_backward(Tensor x, Tensor dy, Tensor mean, Tensor variance, {_OPTIONS}, "
+    "bool batch_statistics) -> (Tensor, Tensor, Tensor)",
+    _backward_kernel,
+    lambda x, dy, mean, *_: (
+        torch.empty_like(native.dense(x)),
+        torch.empty_like(mean),
+        torch.empty_like(mean),
+    ),
+)
+_training = register(
+    f"batch_norm_training(Tensor x, {_OPTIONS}) -> (Tensor, Tensor, Tensor)",
+    _training_kernel,
+    _training_fake,
+    setup_context=_training_context,
+    backward=_training_backward,
+)
+_inference = register(
+    f"batch_norm_inference(Tensor x, Tensor mean, Tensor variance, {_OPTIONS}) -> Tensor",
+    _inference_kernel,
+    lambda x, *_: torch.empty_like(native.dense(x)),
+    setup_context=_inference_context,
+    backward=_inference_backward,
+)

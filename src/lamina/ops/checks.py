@@ -1,0 +1,62 @@
+"""Checks that every op makes of its input before it touches the data: one clear line each.
+
+PyTorch's own errors name "mat1" or a running mean; these name the op, what it takes and what came.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def check_image(x: Tensor, op: str, channels: int | None = None) -> None:
+    """Raise unless ``x`` is a batch (N, C, H, W), or one image (C, H, W), with pixels in it.
+
+    Args:
+        x: the input; an empty batch is allowed, an empty image is not.
+        op: the name to put in front of the message.
+        channels: the C that is expected; None takes any.
+
+    Raises:
+        ValueError: another rank, an empty image, or another number of channels.
+    """
+    if x.dim() not in (3, 4):
+        raise ValueError(
+            f"{op}: the input must be (N, C, H, W), or (C, H, W) for one image, "
+            f"got shape {tuple(x.shape)}"
+        )
+    if x.shape[-1] == 0 or x.shape[-2] == 0:
+        raise ValueError(f"{op}: an image must have at least one pixel, got shape {tuple(x.shape)}")
+    if channels is not None and x.shape[-3] != channels:
+        raise ValueError(
+            f"{op}: the input must have {channels} channels, got {x.shape[-3]} "
+            f"in shape {tuple(x.shape)}"
+        )
+
+
+def check_floating(x: Tensor, op: str) -> None:
+    """Raise unless the values are floating-point.
+
+    Raises:
+        TypeError: integers or booleans, as an image read from a file has; they want scaling first.
+    """
+    if not (x.is_floating_point() or x.is_complex()):
+        raise TypeError(
+            f"{op}: the input must be floating-point, got {x.dtype}; "
+            f"scale an integer image first: x.float() / 255"
+        )
+
+
+def check_same_dtype(x: Tensor, weight: Tensor, op: str) -> None:
+    """Raise unless input and weight have one floating-point dtype; autocast may still unite them.
+
+    Raises:
+        TypeError: an integer input, or two dtypes outside of autocast.
+    """
+    if x.dtype == weight.dtype:
+        return
+    check_floating(x, op)
+    device = x.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        return
+    raise TypeError(f"{op}: the input is {x.dtype} and the weight is {weight.dtype}; cast one")

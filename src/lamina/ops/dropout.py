@@ -1,0 +1,197 @@
+"""Dropout: elements, channels or whole branches to zero at random, the others scaled up.
+
+y = x · keep / (1 − p), keep = 1 with probability 1 − p
+
+Nothing but the seed is saved for backward: the random numbers are counter-based and drawn again.
+
+Source: Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting"
+(2014), section 4; Tompson et al., "Efficient object localization" (2015), section 3.2 (whole
+channels); Huang et al., "Deep networks with stochastic depth" (2016), section 3 (whole branches).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lamina.ops import memory, native
+from lamina.ops.checks import check_floating
+from lamina.ops.registration import register
+
+
+def dropout(
+    x: Tensor,
+    p: float = 0.5,
+    training: bool = True,
+    *,
+    noise_shape: Sequence[int | None] | None = None,
+    seed: Tensor | None = None,
+    inplace: bool = False,
+) -> Tensor:
+    """Sets elements to zero with probability ``p`` and divides the others by 1 − p.
+
+    An element's random number is that of its place, (n, h, w, c) for images: neither the memory
+    format nor the number of threads changes the mask. NaN stays NaN.
+
+    Args:
+        x: any shape and memory format; the output has the same.
+        p: probability of zero, in [0, 1].
+        training: else ``x`` itself is returned.
+        noise_shape: the mask's shape, 1 where it is shared along an axis; None in the sequence
+            takes the input's size. Default: a mask of x's shape.
+        seed: int64 tensor on the CPU, (key, number of the call): the same two give the same mask.
+            Default: drawn from torch's generator, which ``torch.manual_seed`` sets.
+        inplace: overwrite ``x``.
+
+    Returns:
+        The shape of ``x``. For backward it keeps the seed, 16 bytes; with ``noise_shape`` also
+        the small mask.
+
+    Raises:
+        TypeError: an integer input.
+        ValueError: a ``noise_shape`` that does not broadcast to the input's shape.
+
+    Example:
+        >>> seed = torch.tensor([7, 0])
+        >>> y = dropout(torch.ones(1000), 0.25, seed=seed)
+        >>> torch.equal(y, dropout(torch.ones(1000), 0.25, seed=seed))
+        True
+        >>> sorted(set(y.tolist()))
+        [0.0, 1.3333333730697632]
+    """
+    check_floating(x, "dropout")
+    if not training or p == 0 or x.numel() == 0:
+        return x
+    if noise_shape is not None:
+        y = x * _mask(x, _resolve_noise_shape(x, noise_shape), p, seed)
+    elif native.serves(x):
+        y = _dropout(x, p, _draw_seed() if seed is None else seed)
+    elif seed is None:
+        return F.dropout(x, p, True, inplace)
+    else:
+        y = x * _mask(x, tuple(x.shape), p, seed)
+    return x.copy_(y) if inplace else y
+
+
+def drop_path(
+    x: Tensor, p: float = 0.0, training: bool = True, *, seed: Tensor | None = None
+) -> Tensor:
+    """Stochastic depth: sets whole samples of a residual branch to zero, scales the others up.
+
+    Args:
+        x: (N, ...), the branch's output.
+        p: probability of zero per sample, in [0, 1].
+        training: else ``x`` itself is returned.
+        seed: as in ``dropout``.
+
+    Returns:
+        The shape of ``x``; for backward it keeps N numbers.
+
+    Example:
+        >>> y = drop_path(torch.ones(4, 2), 0.5, seed=torch.tensor([1, 0]))
+        >>> bool((y[:, 0] == y[:, 1]).all())
+        True
+    """
+    return dropout(x, p, training, noise_shape=(None,) + (1,) * (x.dim() - 1), seed=seed)
+
+
+def next_seed(seed: Tensor) -> Tensor:
+    """The seed of this call, and the call number in ``seed`` counted up.
+
+    Args:
+        seed: int64 tensor (key, number of the call), changed in place.
+
+    Returns:
+        A copy of ``seed`` as it was.
+
+    Example:
+        >>> seed = torch.tensor([7, 0])
+        >>> next_seed(seed).tolist(), next_seed(seed).tolist()
+        ([7, 0], [7, 1])
+    """
+    return _next_seed_op(seed) if torch.compiler.is_compiling() else _next_seed(seed)
+
+
+def _next_seed(seed: Tensor) -> Tensor:
+    current = seed.clone()
+    seed[1] += 1
+    return current
+
+
+# One op for the compiler: it would make a plain copy anew in the backward pass, from the seed that
+# has been counted up by then, and draw another mask.
+_next_seed_op = torch.library.custom_op("lamina::next_seed", _next_seed, mutates_args=("seed",))
+_next_seed_op.register_fake(torch.empty_like)
+
+
+def _resolve_noise_shape(x: Tensor, noise_shape: Sequence[int | None]) -> tuple[int, ...]:
+    if len(noise_shape) != x.dim() or any(
+        noise not in (None, 1, size) for noise, size in zip(noise_shape, x.shape, strict=True)
+    ):
+        raise ValueError(
+            f"noise_shape: must have 1, None or the input's size per axis of {tuple(x.shape)}, "
+            f"got {tuple(noise_shape)}"
+        )
+    return tuple(
+        size if noise is None else noise for noise, size in zip(noise_shape, x.shape, strict=True)
+    )
+
+
+def _draw_seed() -> Tensor:
+    return torch.randint(2**63 - 1, (2,), device="cpu")
+
+
+def _mask(x: Tensor, shape: tuple[int, ...], p: float, seed: Tensor | None) -> Tensor:
+    """0 or 1 / (1 − p), to multiply by: the same numbers on every device and in every dtype."""
+    if x.is_meta:
+        return x.new_empty(shape)
+    ones = torch.ones(shape, dtype=torch.float32, device="cpu")
+    if native.serves(ones):
+        mask: Tensor = _dropout(ones, p, _draw_seed() if seed is None else seed)
+        return mask.to(x.device, x.dtype)
+    if seed is None:
+        return F.dropout(torch.ones(shape, dtype=x.dtype, device=x.device), p)
+    key, call = seed.tolist()
+    generator = torch.Generator().manual_seed((key * 0x9E3779B97F4A7C15 + call) % 2**63)
+    keep = torch.rand(shape, generator=generator) >= p
+    return (keep / (1 - p) if p < 1 else ones * 0).to(x.device, x.dtype)
+
+
+# ---- the kernel ---------------------------------------------------------------------------------
+
+
+def _kernel(x: Tensor, p: float, seed: Tensor) -> Tensor:
+    x = native.dense(x)
+    y = memory.empty_like(x)
+    key, call = (number % 2**64 for number in seed.tolist())
+    if x.dim() == 4 and not native.is_channels_last(x):
+        images, channels, height, width = x.shape
+        native.kernels.dropout_planar(
+            x.data_ptr(), images, channels, height * width, p, key, call, y.data_ptr()
+        )
+    else:
+        native.kernels.dropout_flat(x.data_ptr(), x.numel(), p, key, call, y.data_ptr())
+    return y
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    _, ctx.p, seed = inputs
+    ctx.save_for_backward(seed)
+
+
+def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:
+    (seed,) = ctx.saved_tensors
+    return _dropout(dy, ctx.p, seed), None, None  # linear in x: the gradient is the same map
+
+
+_dropout = register(
+    "dropout(Tensor x, float p, Tensor seed) -> Tensor",
+    _kernel,
+    lambda x, p, seed: torch.empty_like(native.dense(x)),
+    setup_context=_setup_context,
+    backward=_backward,
+)

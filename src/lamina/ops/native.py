@@ -1,0 +1,180 @@
+"""The compiled kernels, and when they may serve.
+
+A call takes one of three routes. The kernels serve dense float32 tensors on the CPU: directly in
+plain eager execution, through the dispatcher (``torch.ops.lamina``) wherever somebody traces,
+compiles or watches. Everything else goes to PyTorch's own ops: slower, never wrong.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch  # first: the kernels are linked against the OpenMP runtime that it loads
+import torch.autograd.forward_ad as forward_ad
+from torch import Tensor
+
+__all__ = [
+    "ACTIVATIONS",
+    "address",
+    "dense",
+    "dense_like",
+    "fake_empty",
+    "in_layout",
+    "instruction_set",
+    "instruction_sets",
+    "is_channels_last",
+    "kernels",
+    "kinds",
+    "reason_for_absence",
+    "row_major",
+    "runs_directly",
+    "serves",
+    "summary",
+]
+
+reason_for_absence: str | None = None
+"""Why there are no kernels; None where there are."""
+
+if TYPE_CHECKING:
+    from lamina import _native as kernels
+else:
+    kernels = None
+    try:
+        from lamina import _native as kernels
+    except ModuleNotFoundError:
+        reason_for_absence = "not built: no C++ compiler was found when lamina was installed"
+    except ImportError as error:
+        if "LAMINA_ISA" in str(error):
+            raise
+        reason_for_absence = f"built, but does not load: {error}"
+    if reason_for_absence:
+        warnings.warn(
+            f"lamina: native kernels {reason_for_absence}; every layer runs on PyTorch's ops",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+ACTIVATIONS = ("none", "relu", "relu6", "leaky_relu", "silu", "hardswish")
+"""Those a kernel can apply in its epilogue; the order is kernels/common/activation.h's."""
+
+
+def kinds() -> tuple[str, ...]:
+    """The kinds of layer that have a native kernel here; empty without a compiler."""
+    return tuple(kernels.kinds()) if kernels else ()
+
+
+def instruction_set() -> str | None:
+    """The instruction set in use: the widest that runs here, or the one ``LAMINA_ISA`` names."""
+    return kernels.isa() if kernels else None
+
+
+def instruction_sets() -> dict[str, bool]:
+    """Every instruction set that was compiled, and whether this processor runs it."""
+    return kernels.isas() if kernels else {}
+
+
+def summary() -> str:
+    """One line for whoever installs: which kinds are native, on what; or why none is."""
+    if not kernels:
+        return f"lamina: native kernels {reason_for_absence}; every layer runs on PyTorch's ops"
+    return f"lamina: native kernels ({instruction_set()}) for {', '.join(kinds())}"
+
+
+def serves(*tensors: Tensor | None) -> bool:
+    """Whether a kernel may compute on these tensors; None stands for an absent one.
+
+    Function transforms (``torch.func``) and forward-mode differentiation need PyTorch's ops.
+    """
+    if kernels is None:
+        return False
+    if not torch.compiler.is_compiling() and (
+        torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
+    ):
+        return False
+    # A plain loop: this is a large part of what a small call costs.
+    for tensor in tensors:
+        if tensor is not None and not (
+            tensor.dtype is torch.float32
+            and tensor.is_cpu
+            and tensor.layout is torch.strided
+            and tensor.numel() > 0
+        ):
+            return False
+    return True
+
+
+def runs_directly(tensors: tuple[object, ...]) -> bool:
+    """Whether a kernel may be called past the dispatcher: nobody traces, compiles or watches."""
+    if (
+        torch.compiler.is_compiling()
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._get_tracing_state() is not None
+    ):
+        return False
+    for tensor in tensors:
+        if isinstance(tensor, Tensor) and type(tensor) not in _PLAIN:
+            return False
+    return True
+
+
+_PLAIN = (Tensor, torch.nn.Parameter)  # no subclass: those want to see every op
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether channels vary fastest in memory, by rule where the strides alone leave it open.
+
+    With one channel or one pixel both layouts are the same memory; it then counts as
+    channels-last, which has the longer rows.
+    """
+    if x.dim() == 4:
+        return x.is_contiguous(memory_format=torch.channels_last)
+    if x.dim() == 5:
+        return x.is_contiguous(memory_format=torch.channels_last_3d)
+    return x.dim() == 2 and x.is_contiguous()
+
+
+def dense(x: Tensor) -> Tensor:
+    """``x`` itself where its memory is one dense block in either layout, else a dense copy."""
+    if x.is_neg():
+        x = x.resolve_neg()
+    return x if x.is_contiguous() or is_channels_last(x) else x.contiguous()
+
+
+def row_major(x: Tensor) -> Tensor:
+    """``x`` itself where its last axis varies fastest in one dense block, else such a copy."""
+    return (x.resolve_neg() if x.is_neg() else x).contiguous()
+
+
+def dense_like(gradient: Tensor, x: Tensor) -> Tensor:
+    """``gradient`` in the memory layout of the dense tensor ``x``."""
+    if gradient.is_neg():
+        gradient = gradient.resolve_neg()
+    if gradient.stride() == x.stride():
+        return gradient
+    return torch.empty_like(x).copy_(gradient)
+
+
+def fake_empty(like: Tensor, size: Sequence[int], channels_last: bool) -> Tensor:
+    """What ``memory.empty`` gives, on the fake or meta device of ``like``."""
+    return torch.empty(
+        size,
+        dtype=like.dtype,
+        device=like.device,
+        memory_format=torch.channels_last if channels_last else torch.contiguous_format,
+    )
+
+
+def in_layout(image: Tensor, channels_last: bool) -> Tensor:
+    """``image`` itself where its memory is dense in this layout, else a copy that is."""
+    if image.is_neg():
+        image = image.resolve_neg()
+    return image.contiguous(
+        memory_format=torch.channels_last if channels_last else torch.contiguous_format
+    )
+
+
+def address(tensor: Tensor | None) -> int:
+    """Of the first element; 0 stands for no tensor."""
+    return 0 if tensor is None else tensor.data_ptr()

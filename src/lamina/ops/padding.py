@@ -1,0 +1,93 @@
+"""The border of an image: zeros, its mirror, its edge or its other side; convolution with one."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from lamina.theory import shapes
+from lamina.theory.shapes import Padding, Pair, ResolvedPadding
+
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+
+
+def pad2d(
+    x: Tensor,
+    padding: Padding,
+    kernel_size: Pair,
+    stride: Pair = (1, 1),
+    dilation: Pair = (1, 1),
+    mode: str = "zeros",
+) -> Tensor:
+    """The image with the border that a window of this size, stride and dilation asks for.
+
+    Args:
+        x: (N, C, H, W) or (C, H, W), any memory format.
+        padding: pixels or a rule, as for ``conv2d``.
+        kernel_size: (height, width) of the window; it matters for ``"same"`` alone, as do
+            ``stride`` and ``dilation``.
+        stride: (height, width) in pixels.
+        dilation: (height, width) in pixels.
+        mode: one of ``PADDING_MODES``.
+
+    Returns:
+        (N, C, H + top + bottom, W + left + right).
+
+    Example:
+        >>> import torch
+        >>> pad2d(torch.tensor([[[1.0, 2.0, 3.0]]]), ((0, 0), (1, 0)), (1, 2), mode="reflect")
+        tensor([[[2., 1., 2., 3.]]])
+    """
+    size = (x.shape[-2], x.shape[-1])
+    (top, bottom), (left, right) = shapes.resolve_padding(
+        padding, size, kernel_size, stride, dilation
+    )
+    return F.pad(x, (left, right, top, bottom), mode="constant" if mode == "zeros" else mode)
+
+
+def torch_padding(padding: Padding) -> Padding:
+    """The padding as torch.nn keeps it, (height, width), where both ends of an axis are alike.
+
+    Raises:
+        ValueError: none of the forms of ``Padding``, or a negative number.
+
+    Example:
+        >>> torch_padding(1), torch_padding(((0, 1), (0, 1))), torch_padding("same")
+        ((1, 1), ((0, 1), (0, 1)), 'same')
+    """
+    canonical = shapes.canonical_padding(padding)
+    if isinstance(canonical, str):
+        return canonical
+    (top, bottom), (left, right) = canonical
+    return (top, left) if top == bottom and left == right else canonical
+
+
+def window_padding(
+    x: Tensor, weight: Tensor, stride: Pair, padding: Padding, dilation: Pair
+) -> ResolvedPadding:
+    """The padding in pixels for this input; raises if then no window fits."""
+    size = (x.shape[-2], x.shape[-1])
+    kernel_size = (weight.shape[-2], weight.shape[-1])
+    resolved = shapes.resolve_padding(padding, size, kernel_size, stride, dilation)
+    shapes.window_output_size(size, kernel_size, stride, resolved, dilation)
+    return resolved
+
+
+def torch_conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Pair,
+    padding: ResolvedPadding,
+    dilation: Pair,
+    groups: int,
+) -> Tensor:
+    """PyTorch's own convolution, which pads both ends alike; an uneven rest is padded before."""
+    (top, bottom), (left, right) = padding
+    if weight.shape[0] == 1:
+        # For a single filter of other strides PyTorch's gradient may fail: "slow_conv2d:
+        # grad_weight must be contiguous", on one small channels-last image.
+        weight = weight.contiguous()
+    if top == bottom and left == right:
+        return F.conv2d(x, weight, bias, stride, (top, left), dilation, groups)
+    return F.conv2d(F.pad(x, (left, right, top, bottom)), weight, bias, stride, 0, dilation, groups)

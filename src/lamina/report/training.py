@@ -1,0 +1,208 @@
+"""The report of a training run: how good it is, how it got there, and where it errs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lamina.report import inspect_html
+from lamina.report.account import Account
+from lamina.report.confusion import Example, confusion_matrix, gallery
+from lamina.report.html import Html, asset, definitions, figure, page, section, stats, table, tag
+from lamina.report.layers import LayerRow, complete, layer_column, layer_table
+from lamina.report.svg import Series, line_chart
+from lamina.report.units import count, duration, percent, shape, si
+
+
+@dataclass(frozen=True)
+class EpochMetrics:
+    """A row of ``metrics.csv``: one pass over the training images.
+
+    Args:
+        epoch: from 1.
+        step: optimiser steps so far.
+        lr: learning rate at its end.
+        train_loss: mean over the epoch, label smoothing and augmentation included.
+        train_accuracy: on augmented images while learning, in [0, 1].
+        validation_loss: at its end, without label smoothing.
+        validation_accuracy: at its end, in [0, 1].
+        seconds: of training and validation.
+    """
+
+    epoch: int
+    step: int
+    lr: float
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What the page shows.
+
+    Args:
+        title: what was trained on what.
+        accuracy: on the test images, in [0, 1].
+        loss: on the test images.
+        seconds: of training.
+        images: number of training, validation and test images.
+        history: a row per epoch, at least one.
+        input_shape: (1, C, H, W).
+        layers: a row per call of a layer.
+        classes: their names.
+        confusion: row is the actual class, column the predicted one.
+        examples: test images that were mistaken or nearly so.
+        config: the run's settings.
+        environment: versions and machine.
+        skipped: files left out as unreadable.
+        account: what every layer costs and how healthy it was, or None.
+    """
+
+    title: str
+    accuracy: float
+    loss: float
+    seconds: float
+    images: tuple[int, int, int]
+    history: Sequence[EpochMetrics]
+    input_shape: tuple[int, ...]
+    layers: Sequence[LayerRow]
+    classes: Sequence[str]
+    confusion: Sequence[Sequence[int]]
+    examples: Sequence[Example]
+    config: Mapping[str, object]
+    environment: Mapping[str, object]
+    skipped: Sequence[str] = ()
+    account: Account | None = None
+
+
+def training_page(report: TrainingReport) -> str:
+    """Return the report as one self-contained HTML file."""
+    account = report.account
+    return page(
+        report.title,
+        _headline(report),
+        _curves(report),
+        _network(report) if account is None else inspect_html.sections(account, facts=False),
+        _mistakes(report),
+        _settings(report),
+        tag("footer", "Written by lamina. This file loads nothing and can be passed on as it is."),
+        subtitle=f"{shape(report.input_shape[1:])} images in {len(report.classes)} classes: "
+        f"{report.images[0]:,} to learn from, {report.images[1]:,} to watch, "
+        f"{report.images[2]:,} held back for the test.",
+        styles=[asset("training.css"), *([asset(inspect_html.STYLE)] if account else [])],
+        scripts=[asset(inspect_html.SCRIPT)] if account else [],
+    )
+
+
+def _headline(report: TrainingReport) -> Html:
+    right = sum(row[number] for number, row in enumerate(report.confusion))
+    total = report.images[2]
+    parameters = sum(row.parameters for row in report.layers)
+    macs = sum(row.macs or 0 for row in report.layers)
+    epochs = len(report.history)
+    return stats(
+        [
+            ("Test accuracy", percent(report.accuracy, 2), f"{right:,} of {total:,} images"),
+            ("Test loss", f"{report.loss:.4f}", "cross-entropy"),
+            ("Training", duration(report.seconds), f"{epochs} epoch{'s' * (epochs != 1)}"),
+            ("Parameters", count(parameters), "trainable"),
+            (
+                "MACs",
+                si(macs),
+                "per image" if complete(report.layers) else "per image, partly counted",
+            ),
+        ]
+    )
+
+
+def _curves(report: TrainingReport) -> Html:
+    def both(train: str, validation: str) -> list[Series]:
+        return [
+            Series(name, [(row.epoch, getattr(row, field)) for row in report.history])
+            for name, field in (("training", train), ("validation", validation))
+        ]
+
+    best = max(report.history, key=lambda row: row.validation_accuracy)
+    return section(
+        "How it learnt",
+        tag(
+            "div",
+            figure(
+                line_chart(
+                    both("train_loss", "validation_loss"),
+                    label="loss per epoch",
+                    x_title="epoch",
+                    log=True,
+                ),
+                "Loss",
+            ),
+            figure(
+                line_chart(
+                    both("train_accuracy", "validation_accuracy"),
+                    label="accuracy per epoch",
+                    x_title="epoch",
+                    y_form="{:.0%}".format,
+                ),
+                "Accuracy",
+            ),
+            class_="columns",
+        ),
+        lede=f"Best on the validation images: {percent(best.validation_accuracy)} after epoch "
+        f"{best.epoch}. The training curves are measured while learning, with dropout, label "
+        "smoothing and augmented images; that is why they may lie on the worse side.",
+    )
+
+
+def _network(report: TrainingReport) -> Html:
+    return section(
+        "The network",
+        tag(
+            "div",
+            figure(
+                layer_column(report.layers, report.input_shape),
+                "From image to class",
+                "Width: channels. Height: resolution. Both by their square root.",
+            ),
+            tag("div", table(layer_table(report.layers), identifier="layers"), class_="card"),
+            class_="network-columns",
+        ),
+        lede="Output shapes are channels × height × width. A MAC is one multiplication with its "
+        "addition, for one image, of convolutions and matrix products; a dash says that no "
+        "formula is known.",
+    )
+
+
+def _mistakes(report: TrainingReport) -> Html:
+    wrong = sum(map(sum, report.confusion)) - sum(r[i] for i, r in enumerate(report.confusion))
+    said = (
+        "No test image was mistaken."
+        if not wrong
+        else f"{wrong} of {report.images[2]:,} test images were mistaken."
+    )
+    return section(
+        "Where it errs",
+        tag(
+            "div",
+            figure(confusion_matrix(report.confusion, report.classes), "Taken for"),
+            figure(gallery(report.examples), "Mistaken, and nearly so"),
+            class_="columns",
+        ),
+        lede=f"{said} The images shown are those to whose right class the model gave the least "
+        "probability.",
+    )
+
+
+def _settings(report: TrainingReport) -> Html:
+    return section(
+        "How it was made",
+        tag("div", definitions(report.config), class_="card"),
+        tag("h3", "Environment"),
+        tag("div", definitions(report.environment), class_="card"),
+        (
+            tag("h3", "Images left out as unreadable"),
+            tag("ul", [tag("li", tag("code", name)) for name in report.skipped]),
+        )
+        if report.skipped
+        else None,
+    )

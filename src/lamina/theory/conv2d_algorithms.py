@@ -1,0 +1,247 @@
+"""The algorithms of Conv2D: operations, bytes, workspace and complexity of each, pass by pass.
+
+T = N * Ho * Wo output positions, R = C/groups * Kh * Kw terms of each; FLOPs of a pass:
+
+============== =============================================================================
+direct         2 T M R, in place: x, w and y move once, there is no workspace
+implicit_gemm  the same; a 1x1 convolution of stride 1 without padding *is* a matrix product
+im2col         the same, after every window of an image was copied to a row of a matrix: T C Kh Kw
+               elements written and read again; workspace: the matrix of one image
+winograd_2x2   F(2x2, 3x3): 2 * 16 P M C/groups, P = N ceil(Ho/2) ceil(Wo/2) tiles: 16/36 of the
+               direct sum; and the transforms, P C, P M and M C/groups of them
+winograd_4x4   F(4x4, 3x3): 2 * 36 P M C/groups, P = N ceil(Ho/4) ceil(Wo/4): 36/144
+fft            one real Fourier transform of F = Fh * Fw points, 2.5 F log2 F, for each of N C,
+               M C/groups and N M planes, and 8 N M C/groups Fh (Fw/2 + 1) for complex products
+============== =============================================================================
+
+The transforms are linear in one number of channels, the products in both: with many channels the
+products decide, and their share is what is saved. Fourier's products do not grow with the kernel,
+so it wins for large ones. The gradients are the same three tensors in other roles: the input's
+gradient is a convolution of dy with C and M exchanged, the weight's a product over tiles.
+
+Source: im2col: Chellapilla, Puri and Simard, "High Performance Convolutional Neural Networks for
+Document Processing" (2006), section 2; direct: Zhang, Franchetti and Low, "High Performance
+Zero-Memory Overhead Direct Convolutions" (2018), section 3; Winograd: Lavin and Gray, "Fast
+Algorithms for Convolutional Neural Networks" (2016), sections 4 and 5; Fourier: Mathieu, Henaff
+and LeCun, "Fast Training of Convolutional Networks through FFTs" (2013), section 2.2; its count:
+Frigo and Johnson, "The Design and Implementation of FFTW3" (2005), section I.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import log2, prod
+from typing import TYPE_CHECKING
+
+from lamina.theory import winograd
+from lamina.theory.complexity import output_pixels, symbols
+from lamina.theory.conv2d_problem import AlgorithmCost, Problem, Stage
+from lamina.theory.shapes import Pair
+from lamina.theory.validation import one_of
+
+if TYPE_CHECKING:
+    import sympy
+
+TILE_BLOCK = 64
+"""Winograd tiles that a thread holds transformed at a time."""
+
+
+def direct(problem: Problem) -> AlgorithmCost:
+    """The sum as it is written, blocked over registers; nothing is copied."""
+    moved = problem.inputs + problem.weights + problem.outputs
+    return AlgorithmCost("direct", (Stage("product", 2 * problem.macs, moved),))
+
+
+def implicit_gemm(problem: Problem) -> AlgorithmCost:
+    """The matrix product that a pointwise convolution is, on the tensors where they lie."""
+    moved = problem.inputs + problem.weights + problem.outputs
+    return AlgorithmCost("implicit_gemm", (Stage("product", 2 * problem.macs, moved),))
+
+
+def im2col(problem: Problem) -> AlgorithmCost:
+    """Windows copied to a matrix image by image, then a matrix product.
+
+    For the input's gradient the product comes first and the matrix is added back into the image,
+    an addition for each element.
+    """
+    batch, channels = problem.input_shape[:2]
+    rows = problem.output_shape[2] * problem.output_shape[3]
+    one_image = problem.itemsize * rows * channels * prod(problem.kernel_size)
+    matrix = batch * one_image
+    folds = problem.pass_ == "input_gradient"
+    copy = Stage(
+        "fold" if folds else "unfold",
+        matrix // problem.itemsize if folds else 0,
+        problem.inputs + matrix,
+        working_set=one_image,
+    )
+    product = Stage(
+        "product",
+        2 * problem.macs,
+        matrix + problem.weights + problem.outputs,
+        working_set=one_image + problem.weights,
+    )
+    stages = (product, copy) if folds else (copy, product)
+    return AlgorithmCost("im2col", stages, workspace_bytes=one_image)
+
+
+def winograd_cost(problem: Problem, output_tile: int) -> AlgorithmCost:
+    """F(m x m, 3 x 3), a block of tiles at a time: only the transformed weights leave the cache.
+
+    For the weight's gradient the data stay what they were, dy is transformed with A in the place
+    of the weights with G, the products are summed over the tiles, and G^T makes 3 x 3 of them.
+    """
+    a, g, b = winograd.transforms(output_tile, 3)
+    points = len(b) ** 2
+    source, result = problem.input_shape, problem.output_shape
+    read, written = problem.inputs, problem.outputs
+    if problem.pass_ == "input_gradient":
+        source, result, read, written = result, source, written, read
+    tiles = result[0] * -(-result[2] // output_tile) * -(-result[3] // output_tile)
+    if problem.pass_ == "weight_gradient":
+        a, g = winograd.transposed(a), winograd.transposed(g)
+    transformed = problem.itemsize * points * problem.channel_pairs
+    stages = (
+        Stage(
+            "weight_transform",
+            problem.channel_pairs * winograd.tile_flops(g),
+            problem.weights + transformed,
+        ),
+        Stage("input_transform", tiles * source[1] * winograd.tile_flops(b), read),
+        Stage("product", 2 * points * tiles * problem.channel_pairs, transformed),
+        Stage("output_transform", tiles * result[1] * winograd.tile_flops(a), written),
+    )
+    block = min(TILE_BLOCK, tiles) * points * (source[1] + result[1]) * problem.itemsize
+    return AlgorithmCost(
+        f"winograd_{output_tile}x{output_tile}",
+        stages,
+        workspace_bytes=transformed + problem.threads * block,
+    )
+
+
+def winograd_2x2(problem: Problem) -> AlgorithmCost:
+    """F(2x2, 3x3)."""
+    return winograd_cost(problem, 2)
+
+
+def winograd_4x4(problem: Problem) -> AlgorithmCost:
+    """F(4x4, 3x3)."""
+    return winograd_cost(problem, 4)
+
+
+def fast_fft_size(size: int) -> int:
+    """The next number without a prime factor above 5.
+
+    Example:
+        >>> fast_fft_size(58), fast_fft_size(17)
+        (60, 18)
+    """
+    while True:
+        rest = size
+        for factor in (2, 3, 5):
+            while rest % factor == 0:
+                rest //= factor
+        if rest == 1:
+            return size
+        size += 1
+
+
+def fft_size(problem: Problem) -> Pair:
+    """Rows and columns of the transforms: the padded input, rounded up to a fast size.
+
+    A circular correlation of that size wraps only where the result is not wanted.
+    """
+    rows, columns = (
+        fast_fft_size(size + sum(sides))
+        for size, sides in zip(problem.input_shape[2:], problem.padding, strict=True)
+    )
+    return rows, columns
+
+
+def fft(problem: Problem) -> AlgorithmCost:
+    """Planes to spectra, products summed over channels (or images), spectra to planes."""
+    rows, columns = fft_size(problem)
+    batch, channels = problem.input_shape[:2]
+    transform = round(2.5 * rows * columns * log2(rows * columns)) if rows * columns > 1 else 0
+    spectrum = rows * (columns // 2 + 1)
+    planes = {
+        "input_transform": (batch * channels, problem.inputs),
+        "weight_transform": (problem.channel_pairs, problem.weights),
+        "output_transform": (batch * problem.output_shape[1], problem.outputs),
+    }
+    spectra = sum(count for count, _ in planes.values()) * spectrum * 2 * problem.itemsize
+    stages = [
+        Stage(name, count * transform, moved + count * spectrum * 2 * problem.itemsize)
+        for name, (count, moved) in planes.items()
+    ]
+    products = 8 * batch * problem.channel_pairs * spectrum
+    stages.append(Stage("product", products, spectra))
+    return AlgorithmCost("fft", tuple(stages), workspace_bytes=spectra)
+
+
+ALGORITHMS: dict[str, Callable[[Problem], AlgorithmCost]] = {
+    "direct": direct,
+    "im2col": im2col,
+    "implicit_gemm": implicit_gemm,
+    "winograd_2x2": winograd_2x2,
+    "winograd_4x4": winograd_4x4,
+    "fft": fft,
+}
+
+
+def why_not(algorithm: str, problem: Problem) -> str | None:
+    """What the algorithm asks for and the problem does not have; None where it applies.
+
+    Raises:
+        ValueError: an algorithm of another name.
+    """
+    one_of(algorithm, "algorithm", ALGORITHMS)
+    if algorithm in ("direct", "im2col"):
+        return None
+    if problem.stride != (1, 1):
+        return f"stride must be 1, got {problem.stride}"
+    if algorithm == "implicit_gemm":
+        if problem.kernel_size != (1, 1):
+            return f"kernel_size must be 1, got {problem.kernel_size}"
+        if any(map(any, problem.padding)):
+            return f"padding must be 0, got {problem.padding}"
+    elif algorithm != "fft":
+        if problem.kernel_size != (3, 3):
+            return f"kernel_size must be 3, got {problem.kernel_size}"
+        if problem.dilation != (1, 1):
+            return f"dilation must be 1, got {problem.dilation}"
+    return None
+
+
+def complexity(algorithm: str) -> sympy.Expr:
+    """FLOPs of the forward pass, square kernel, ``"same"`` padding.
+
+    Winograd's are for K = 3 and stride 1; Fourier's for stride 1 and transforms of exactly
+    H + K - 1 by W + K - 1 points.
+
+    Raises:
+        ValueError: an algorithm of another name.
+
+    Example:
+        >>> complexity("implicit_gemm")
+        2*C*H*M*N*W/groups
+    """
+    import sympy
+
+    one_of(algorithm, "algorithm", ALGORITHMS)
+    s = symbols()
+    pairs = s.M * s.C / s.groups
+    if algorithm in ("direct", "im2col"):
+        return 2 * s.N * output_pixels() * pairs * s.K**2
+    if algorithm == "implicit_gemm":
+        return 2 * s.N * s.H * s.W * pairs
+    if algorithm == "fft":
+        rows, columns = s.H + s.K - 1, s.W + s.K - 1
+        points = rows * columns
+        transforms = sympy.Rational(5, 2) * points * sympy.log(points, 2)
+        planes = s.N * s.C + s.N * s.M + pairs
+        return planes * transforms + 8 * s.N * pairs * rows * (sympy.floor(columns / 2) + 1)
+    tile = 2 if algorithm == "winograd_2x2" else 4
+    a, g, b = (winograd.tile_flops(matrix) for matrix in winograd.transforms(tile, 3))
+    tiles = s.N * sympy.ceiling(s.H / tile) * sympy.ceiling(s.W / tile)
+    return tiles * (2 * (tile + 2) ** 2 * pairs + b * s.C + a * s.M) + g * pairs

@@ -1,0 +1,144 @@
+"""What a convolution asks of an algorithm, and what an algorithm answers: stages and their time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Literal
+
+from lamina.theory.limits import Machine
+from lamina.theory.shapes import ImageShape, Pair, ResolvedPadding
+from lamina.theory.validation import one_of
+
+Pass = Literal["forward", "input_gradient", "weight_gradient"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One pass of one convolution, as ``conv2d.problem`` makes it from its arguments.
+
+    Args:
+        input_shape: (N, C, H, W).
+        output_shape: (N, M, Ho, Wo).
+        kernel_size: taps, (height, width).
+        stride: pixels, (height, width).
+        padding: ((top, bottom), (left, right)).
+        dilation: pixels, (height, width).
+        groups: number of groups.
+        pass_: which of the three products.
+        threads: that share the work, each with a block of tiles of its own.
+        itemsize: bytes of an element.
+
+    Raises:
+        ValueError: another pass.
+    """
+
+    input_shape: ImageShape
+    output_shape: ImageShape
+    kernel_size: Pair
+    stride: Pair
+    padding: ResolvedPadding
+    dilation: Pair
+    groups: int
+    pass_: Pass = "forward"
+    threads: int = 1
+    itemsize: int = 4
+
+    def __post_init__(self) -> None:
+        one_of(self.pass_, "pass_", ("forward", "input_gradient", "weight_gradient"))
+
+    @property
+    def channel_pairs(self) -> int:
+        """Pairs of an input and an output channel that see each other: M * C / groups."""
+        return self.output_shape[1] * self.input_shape[1] // self.groups
+
+    @property
+    def macs(self) -> int:
+        """Of the direct sum; the same in each of the three passes."""
+        positions = self.output_shape[0] * self.output_shape[2] * self.output_shape[3]
+        return positions * self.channel_pairs * prod(self.kernel_size)
+
+    @property
+    def inputs(self) -> int:
+        """Bytes of x, and of its gradient."""
+        return self.itemsize * prod(self.input_shape)
+
+    @property
+    def weights(self) -> int:
+        """Bytes of w, and of its gradient."""
+        return self.itemsize * self.channel_pairs * prod(self.kernel_size)
+
+    @property
+    def outputs(self) -> int:
+        """Bytes of y, and of its gradient."""
+        return self.itemsize * prod(self.output_shape)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of an algorithm that ends before the next begins.
+
+    Args:
+        name: ``product``, or what is transformed, unfolded or folded.
+        flops: operations.
+        bytes_moved: to and from memory.
+        working_set: bytes that are alive at once, if fewer than are moved.
+    """
+
+    name: str
+    flops: int
+    bytes_moved: int
+    working_set: int | None = None
+
+
+@dataclass(frozen=True)
+class AlgorithmCost:
+    """What one algorithm does for one problem.
+
+    Args:
+        algorithm: its name.
+        stages: in their order.
+        workspace_bytes: beyond the three tensors.
+    """
+
+    algorithm: str
+    stages: tuple[Stage, ...]
+    workspace_bytes: int = 0
+
+    @property
+    def flops(self) -> int:
+        """Of all stages."""
+        return sum(stage.flops for stage in self.stages)
+
+    @property
+    def bytes_moved(self) -> int:
+        """Of all stages."""
+        return sum(stage.bytes_moved for stage in self.stages)
+
+    @property
+    def arithmetic_intensity(self) -> float:
+        """FLOPs per byte moved."""
+        return self.flops / self.bytes_moved if self.bytes_moved else 0.0
+
+    def arithmetic_time(self, stage: Stage, machine: Machine) -> float:
+        """Seconds of a stage's operations at the efficiency known for it."""
+        return stage.flops / machine.flops_for(f"{self.algorithm}.{stage.name}")
+
+    def memory_time(self, stage: Stage, machine: Machine) -> float:
+        """Seconds of a stage's bytes, at the cache's bandwidth if what is alive fits there."""
+        alive = stage.bytes_moved if stage.working_set is None else stage.working_set
+        return stage.bytes_moved / machine.bandwidth_for(alive)
+
+    def predicted_time(self, machine: Machine) -> float:
+        """Seconds: the stages one after the other, each at the slower of its two limits.
+
+        Example:
+            >>> stages = (Stage("copy", 0, 2000), Stage("product", 9000, 1000))
+            >>> machine = Machine(peak_flops=10.0, bandwidth=10.0, overhead=5.0)
+            >>> AlgorithmCost("im2col", stages).predicted_time(machine)
+            1105.0
+        """
+        return machine.overhead + sum(
+            max(self.arithmetic_time(stage, machine), self.memory_time(stage, machine))
+            for stage in self.stages
+        )

@@ -1,0 +1,150 @@
+"""The time below which a machine cannot do the work: the roofline.
+
+    time_limit = max(FLOPs / peak, bytes / bandwidth)
+
+The arithmetic units and the memory work at once at best, so the slower of the two decides. Their
+quotient, peak / bandwidth, is the machine's ridge in FLOPs per byte: work of a lower intensity is
+bound by memory, of a higher one by arithmetic. Both figures are to be measured on the machine
+that runs, with the threads that run.
+
+Source: Williams, Waterman and Patterson, "Roofline: An Insightful Visual Performance Model for
+Multicore Architectures" (2009), section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from lamina.theory.cost import Cost
+from lamina.theory.validation import non_negative_int, positive_float
+
+Bound = Literal["arithmetic", "memory"]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a machine can do at most, all its threads together.
+
+    Args:
+        peak_flops: floating-point operations per second, a fused multiply-add counted as two.
+        bandwidth: bytes per second to and from memory.
+        cache_bytes: size of the last cache, in bytes; 0 where it is not known.
+        cache_bandwidth: bytes per second for what fits that cache; None is ``bandwidth``.
+        overhead: seconds that any call takes.
+        efficiency: the share of the peak, in (0, 1], that a piece of work was measured to reach,
+            by its name, ``"winograd_4x4"`` or more closely ``"winograd_4x4.product"``; 1 for a
+            name that is not there. It makes predictions, not limits.
+
+    Raises:
+        ValueError: a figure out of its range.
+
+    Example:
+        >>> machine = Machine(peak_flops=245e9, bandwidth=32e9)
+        >>> round(machine.ridge, 1)
+        7.7
+    """
+
+    peak_flops: float
+    bandwidth: float
+    cache_bytes: int = 0
+    cache_bandwidth: float | None = None
+    overhead: float = 0.0
+    efficiency: Mapping[str, float] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        positive_float(self.peak_flops, "peak_flops")
+        positive_float(self.bandwidth, "bandwidth")
+        non_negative_int(self.cache_bytes, "cache_bytes")
+        if self.cache_bandwidth is not None:
+            positive_float(self.cache_bandwidth, "cache_bandwidth")
+        if not 0 <= self.overhead < float("inf"):
+            raise ValueError(f"overhead must be finite and not negative, got {self.overhead!r}")
+        for name, share in self.efficiency.items():
+            if not 0 < share <= 1:
+                raise ValueError(f"efficiency of {name!r} must be in (0, 1], got {share!r}")
+
+    @property
+    def ridge(self) -> float:
+        """FLOPs per byte at which arithmetic and memory take the same time."""
+        return self.peak_flops / self.bandwidth
+
+    def bandwidth_for(self, working_set: int) -> float:
+        """Bytes per second for data of this many bytes in all: the cache's where they fit."""
+        if self.cache_bandwidth is not None and working_set <= self.cache_bytes:
+            return self.cache_bandwidth
+        return self.bandwidth
+
+    def flops_for(self, name: str) -> float:
+        """Operations per second that the work of this name reaches.
+
+        Example:
+            >>> machine = Machine(100e9, 10e9, efficiency={"fft": 0.5, "fft.product": 0.25})
+            >>> machine.flops_for("fft.product"), machine.flops_for("fft.inverse")
+            (25000000000.0, 50000000000.0)
+        """
+        general = self.efficiency.get(name.partition(".")[0], 1.0)
+        return self.peak_flops * self.efficiency.get(name, general)
+
+
+def arithmetic_time(cost: Cost, machine: Machine) -> float:
+    """Seconds that the operations take at the peak."""
+    return cost.flops / machine.peak_flops
+
+
+def memory_time(cost: Cost, machine: Machine) -> float:
+    """Seconds that the bytes take at the bandwidth."""
+    return cost.bytes_moved / machine.bandwidth_for(cost.bytes_moved)
+
+
+def time_limit(cost: Cost, machine: Machine) -> float:
+    """The seconds below which this machine cannot do it.
+
+    Example:
+        >>> machine = Machine(peak_flops=100e9, bandwidth=10e9)
+        >>> time_limit(Cost(macs=50_000_000, bytes_read=1_000_000), machine)
+        0.001
+    """
+    return max(arithmetic_time(cost, machine), memory_time(cost, machine))
+
+
+def bound_by(cost: Cost, machine: Machine) -> Bound:
+    """What decides the limit; memory where both take the same time.
+
+    Example:
+        >>> machine = Machine(peak_flops=100e9, bandwidth=10e9)
+        >>> bound_by(Cost(macs=50_000_000, bytes_read=1_000_000), machine)
+        'arithmetic'
+    """
+    longer = arithmetic_time(cost, machine) > memory_time(cost, machine)
+    return "arithmetic" if longer else "memory"
+
+
+def attainable_flops(arithmetic_intensity: float, machine: Machine) -> float:
+    """The roofline: operations per second at this many FLOPs per byte.
+
+    Example:
+        >>> attainable_flops(2.0, Machine(peak_flops=100e9, bandwidth=10e9))
+        20000000000.0
+    """
+    return min(machine.peak_flops, arithmetic_intensity * machine.bandwidth)
+
+
+def fraction_of_limit(cost: Cost, machine: Machine, seconds: float) -> float:
+    """How much of what the machine allows was reached: the limit over the measured time.
+
+    Args:
+        cost: of the call.
+        machine: that ran it.
+        seconds: that it took, above 0.
+
+    Raises:
+        ValueError: a time that is not above 0.
+
+    Example:
+        >>> machine = Machine(peak_flops=100e9, bandwidth=10e9)
+        >>> fraction_of_limit(Cost(bytes_read=10_000_000), machine, seconds=0.002)
+        0.5
+    """
+    return time_limit(cost, machine) / positive_float(seconds, "seconds")

@@ -1,0 +1,232 @@
+"""Checkpoints that are whole or absent: written aside, flushed, renamed, and verified on load.
+
+A checkpoint is a folder ``epoch-0003`` of
+
+- ``weights.safetensors``: parameters and buffers under the model's own names;
+- ``training.safetensors`` and ``state.json``: optimiser, schedule, generators, progress;
+- ``manifest.json``: size and SHA-256 of each of them.
+
+Nothing in it is code, and reading it runs none.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins import CheckpointIO
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from lamina.errors import InputError
+from lamina.train.state import pack, unpack
+
+KEPT = 2
+"""Checkpoints that a run keeps: the newest, and one to fall back on."""
+
+_FILES = ("weights.safetensors", "training.safetensors", "state.json")
+_NAME = re.compile(r"epoch-\d{4,}")
+_PREFIX = "model."
+_FORMAT = 1
+
+
+class CheckpointFolder(CheckpointIO):
+    """Lightning's checkpoints as folders of safetensors and JSON.
+
+    Lightning says what belongs into a checkpoint; this says how it gets onto the disk. The module's
+    network is its attribute ``model``.
+    """
+
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        path: str | os.PathLike[str],
+        storage_options: object = None,
+    ) -> None:
+        """Write a checkpoint: all of it, or, whatever happens meanwhile, nothing."""
+        rest = dict(checkpoint)
+        weights = {
+            # A copy: safetensors refuses tensors that share memory, as tied weights do.
+            name.removeprefix(_PREFIX): tensor.detach().cpu().clone().contiguous()
+            for name, tensor in rest.pop("state_dict").items()
+        }
+        training: dict[str, torch.Tensor] = {}
+        tree = pack(rest, training)
+        contents = {
+            "weights.safetensors": save_tensors(weights),
+            "training.safetensors": save_tensors(training),
+            "state.json": json.dumps(tree).encode(),
+        }
+        manifest = {
+            "format": _FORMAT,
+            "epoch": checkpoint["epoch"],
+            "step": checkpoint["global_step"],
+            "files": {
+                name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+                for name, data in contents.items()
+            },
+        }
+        contents["manifest.json"] = json.dumps(manifest, indent=2).encode()
+        _write_folder(Path(path), contents)
+
+    def load_checkpoint(
+        self,
+        path: str | os.PathLike[str],
+        map_location: object = None,
+        weights_only: bool | None = None,
+    ) -> dict[str, Any]:
+        """Read back, verified, what `save_checkpoint` was given.
+
+        Raises:
+            InputError: a file is missing, damaged, or not of this format.
+        """
+        contents = read_verified(Path(path))
+        state: dict[str, Any] = unpack(
+            json.loads(contents["state.json"]), load_tensors(contents["training.safetensors"])
+        )
+        weights = load_tensors(contents["weights.safetensors"])
+        return state | {"state_dict": {_PREFIX + name: value for name, value in weights.items()}}
+
+    def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Take a checkpoint away, by one rename first, so that no half of it can be mistaken."""
+        aside = Path(path).with_name(f".{Path(path).name}.old")
+        with contextlib.suppress(FileNotFoundError):
+            Path(path).rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """Return the folders of a run's checkpoints, the newest first."""
+    folder = run / "checkpoints"
+    if not folder.is_dir():
+        return []
+    found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("epoch-")), reverse=True)
+
+
+def newest_good(run: Path, warn: Callable[[str], None]) -> Path:
+    """Return the newest checkpoint of a run that is whole.
+
+    Args:
+        run: the run folder.
+        warn: gets a line for each newer one that is damaged.
+
+    Raises:
+        InputError: the run has none.
+    """
+    reasons = []
+    for path in checkpoints(run):
+        try:
+            read_verified(path)
+        except InputError as error:
+            warn(f"damaged checkpoint: {error}")
+            reasons.append(str(error))
+            continue
+        if reasons:
+            warn(f"falling back on the older checkpoint {path}")
+        return path
+    why = f": {reasons[0]}" if reasons else ""
+    raise InputError(f"{run}: expected a run with a whole checkpoint, it has none{why}")
+
+
+def read_verified(path: Path) -> dict[str, bytes]:
+    """Return the content of a checkpoint's files, each of which its manifest vouches for.
+
+    Raises:
+        InputError: a file is missing, a link, or not what the manifest says.
+    """
+    try:
+        manifest = json.loads((path / "manifest.json").read_bytes())
+        if manifest["format"] != _FORMAT:
+            raise InputError(
+                f"{path}: expected a checkpoint of format {_FORMAT}, got {manifest['format']!r}"
+            )
+        stated = {name: manifest["files"][name] for name in _FILES}
+        contents = {}
+        for name, facts in stated.items():
+            file = path / name
+            # Size first: nothing larger than stated is read into memory.
+            if file.is_symlink() or file.stat().st_size != facts["bytes"]:
+                raise InputError(f"{file}: not the {facts['bytes']} bytes that were written")
+            contents[name] = file.read_bytes()
+            if hashlib.sha256(contents[name]).hexdigest() != facts["sha256"]:
+                raise InputError(f"{file}: its SHA-256 is not that of its manifest")
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path / 'manifest.json'}: not a checkpoint's manifest") from error
+    return contents
+
+
+def copy_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], source: str) -> None:
+    """Copy weights into a model whose every tensor must be there in the same shape and type.
+
+    Raises:
+        InputError: a tensor is missing, left over, or of another shape or type.
+    """
+    own = model.state_dict()
+    missing, extra = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
+    if missing or extra:
+        word, name = ("lacks", missing[0]) if missing else ("has, and the model has not,", extra[0])
+        raise InputError(f"{source}: made for another model: it {word} {name!r}")
+    for name, tensor in own.items():
+        expected, got = (
+            (tensor.dtype, tuple(tensor.shape)),
+            (
+                weights[name].dtype,
+                tuple(weights[name].shape),
+            ),
+        )
+        if expected != got:
+            raise InputError(
+                f"{source}: made for another model: {name!r} is {got[0]} {got[1]}, "
+                f"expected {expected[0]} {expected[1]}"
+            )
+    model.load_state_dict(dict(weights))
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Replace a file at once: a reader, or a crash, sees the old content or the new one."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    _write_flushed(aside, data)
+    aside.replace(path)
+    _flush_folder(path.parent)
+
+
+def _write_folder(path: Path, contents: Mapping[str, bytes]) -> None:
+    for left in path.parent.glob(f".{path.name}.*"):  # of a process that was killed while here
+        shutil.rmtree(left)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.mkdir(parents=True)
+    for name, data in contents.items():
+        _write_flushed(aside / name, data)
+    _flush_folder(aside)
+    if path.exists():
+        # Resuming writes an epoch again only where its checkpoint was found to be damaged.
+        CheckpointFolder().remove_checkpoint(path)
+    aside.replace(path)
+    _flush_folder(path.parent)
+
+
+def _write_flushed(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush_folder(path: Path) -> None:
+    # The name of a file is in its folder: without this a rename can be lost with the power.
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,135 @@
+"""The Lightning module: a network, its loss, its optimiser, and what is counted meanwhile."""
+
+import math
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lamina.errors import RunError
+from lamina.train.batches import Batch
+from lamina.train.config import TrainConfig
+from lamina.train.state import random_state, set_random_state
+
+
+class NonFiniteLossError(RunError):
+    """The loss became infinite or NaN; no step was taken with it."""
+
+
+class Tally:
+    """Sums over the batches of an epoch, in float64 and without waiting for a device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.sums = torch.zeros(3, dtype=torch.float64, device=device)
+
+    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Count a batch with its mean loss."""
+        right = (logits.argmax(dim=1) == labels).sum()
+        count = torch.as_tensor(len(labels), device=loss.device)
+        self.sums += torch.stack((loss.detach().double() * count, right.double(), count.double()))
+
+    def means(self) -> tuple[float, float]:
+        """Return mean loss and accuracy over the images of all ranks; NaN where there are none."""
+        sums = self.sums
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            sums = sums.clone()
+            torch.distributed.all_reduce(sums)
+        loss, right, count = sums.tolist()
+        return (loss / count, right / count) if count else (math.nan, math.nan)
+
+
+class Classifier(pl.LightningModule):
+    """Train a network to tell classes apart: cross-entropy, AdamW, a one-cycle schedule.
+
+    Args:
+        model: the network, (N, C, H, W) to (N, classes).
+        config: learning rate, weight decay and label smoothing; the validation loss is without
+            smoothing.
+        steps: optimiser steps of the whole training.
+    """
+
+    def __init__(self, model: torch.nn.Module, config: TrainConfig, steps: int) -> None:
+        super().__init__()
+        self.model, self.config, self.steps = model, config, steps
+        self.train_tally = Tally(torch.device("cpu"))
+        self.validation_tally = Tally(torch.device("cpu"))
+        self._resumed_random_state: list[dict[str, Any]] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits (N, classes)."""
+        return self.model(x)  # type: ignore[no-any-return]
+
+    def on_train_epoch_start(self) -> None:
+        """Start counting anew; after a resume, take the generators up where they were left."""
+        self.train_tally = Tally(self.device)
+        if self._resumed_random_state is not None:
+            states = self._resumed_random_state
+            set_random_state(states[self.global_rank % len(states)])
+            self._resumed_random_state = None
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        """Return the loss of one batch.
+
+        Raises:
+            NonFiniteLossError: on every rank, where any rank's loss is not finite.
+        """
+        images, labels = batch
+        logits = self(images)
+        loss = functional.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
+        self._agree_on_finite(loss)
+        self.train_tally.add(loss, logits, labels)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting anew."""
+        self.validation_tally = Tally(self.device)
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        """Count one batch."""
+        images, labels = batch
+        logits = self(images)
+        self.validation_tally.add(functional.cross_entropy(logits, labels), logits, labels)
+
+    def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's union of twelve types
+        """Return AdamW, without decay on what has one dimension, and its one-cycle schedule."""
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        groups = [
+            {
+                "params": [p for p in parameters if p.dim() > 1],
+                "weight_decay": self.config.weight_decay,
+            },
+            # Biases and batch-norm scales do not over-fit by growing; decay only misplaces them.
+            {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=self.config.lr)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, max_lr=self.config.lr, total_steps=self.steps
+        )
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the generators of every rank; called on all of them."""
+        states = [random_state()]
+        if self.trainer.world_size > 1:
+            states = [{}] * self.trainer.world_size
+            torch.distributed.all_gather_object(states, random_state())
+        checkpoint["random_state"] = states
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the generators until the first epoch starts: setting up draws numbers too."""
+        self._resumed_random_state = checkpoint["random_state"]
+
+    def _agree_on_finite(self, loss: Tensor) -> None:
+        worst = loss.detach()
+        if self.trainer.world_size > 1:
+            # One rank stopping alone would leave the others waiting for its gradients.
+            flag = (~torch.isfinite(worst)).float()
+            torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
+            worst = torch.where(flag > 0, torch.nan, worst)
+        if not torch.isfinite(worst):
+            raise NonFiniteLossError(
+                f"the loss is {worst.item()} at epoch {self.current_epoch + 1}, "
+                f"step {self.global_step + 1}"
+            )

@@ -1,0 +1,41 @@
+"""What a run ran on: versions, machine, threads."""
+
+import importlib.metadata
+import platform
+from pathlib import Path
+
+import torch
+
+from lamina import __version__
+
+
+def describe() -> dict[str, str]:
+    """Return facts for a report: name and value, in the order in which they are shown."""
+    return {
+        "lamina": __version__,
+        "torch": torch.__version__,
+        "lightning": version("lightning"),
+        "numpy": version("numpy"),
+        "Python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": processor(),
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def version(distribution: str) -> str:
+    """Return the installed version of a distribution, or ``"not installed"``."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def processor() -> str:
+    """Return the processor's name as the system gives it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,81 @@
+"""How good a model is on images that it has not seen, and which of them it mistakes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from lamina.report.confusion import Example, png_bytes
+from lamina.train.batches import FixedBatches
+from lamina.train.data import ImageData, Indices
+
+MAX_EXAMPLES = 16
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model's answers on some images.
+
+    Args:
+        loss: mean cross-entropy.
+        probabilities: (N, classes), in the order of the images.
+        labels: (N,).
+        indices: (N,) places of the images in the data.
+    """
+
+    loss: float
+    probabilities: NDArray[np.float32]
+    labels: Indices
+    indices: Indices
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the images whose most probable class is the right one."""
+        return float((self.probabilities.argmax(axis=1) == self.labels).mean())
+
+    def confusion(self) -> list[list[int]]:
+        """Return counts: row is the actual class, column the predicted one."""
+        classes = self.probabilities.shape[1]
+        counts = np.zeros((classes, classes), dtype=np.int64)
+        np.add.at(counts, (self.labels, self.probabilities.argmax(axis=1)), 1)
+        return counts.tolist()
+
+
+def evaluate(
+    model: torch.nn.Module, data: ImageData, indices: Indices, batch_size: int
+) -> Evaluation:
+    """Run a model over images as they are, in eval mode."""
+    model.eval()
+    device = next(model.parameters()).device
+    logits = []
+    with torch.no_grad():
+        for images, _ in FixedBatches(data, indices, batch_size):
+            logits.append(model(images.to(device)).float().cpu())
+    answers, labels = torch.cat(logits), torch.from_numpy(data.labels[indices])
+    return Evaluation(
+        loss=functional.cross_entropy(answers, labels).item(),
+        probabilities=answers.softmax(dim=1).numpy(),
+        labels=data.labels[indices],
+        indices=indices,
+    )
+
+
+def examples(evaluation: Evaluation, data: ImageData, most: int = MAX_EXAMPLES) -> list[Example]:
+    """Return the images whose right class got the least probability, the worst first."""
+    right = evaluation.probabilities[np.arange(len(evaluation.labels)), evaluation.labels]
+    chosen = []
+    for place in right.argsort(kind="stable")[:most]:
+        image = data.images[evaluation.indices[place]]
+        height, width, channels = image.shape
+        predicted = int(evaluation.probabilities[place].argmax())
+        chosen.append(
+            Example(
+                png=png_bytes(image.tobytes(), width, height, channels),
+                actual=data.facts.classes[evaluation.labels[place]],
+                predicted=data.facts.classes[predicted],
+                probability=float(evaluation.probabilities[place, predicted]),
+            )
+        )
+    return chosen

@@ -1,0 +1,133 @@
+"""Watch the health of a training run: a Lightning callback for anyone's Trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+
+from lamina.inspect.health import Epoch, diagnose
+from lamina.inspect.limits import add_health
+from lamina.inspect.observer import Observer
+from lamina.report.account import Account, Diagnosis
+from lamina.train.data import ImageData
+
+__all__ = ["HealthMonitor", "sample_batches"]
+
+
+def sample_batches(
+    data: ImageData, steps: int = 20, size: int = 32
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches of training images as a network sees them, the same at every call.
+
+    Args:
+        data: images and labels.
+        steps: batches at most.
+        size: images in each.
+    """
+    order = np.random.default_rng(0).permutation(data.train)[: steps * size]
+    return [
+        (
+            data.facts.normalise(data.images[order[start : start + size]]),
+            torch.from_numpy(data.labels[order[start : start + size]]).long(),
+        )
+        for start in range(0, len(order), size)
+    ]
+
+
+class HealthMonitor(pl.Callback):
+    """Look at activations, gradients and updates in one training step of ``every``.
+
+    The steps between run without a hook, so that at the default the whole costs far less than a
+    twentieth of the training time.
+
+    Args:
+        model: the module to watch; names in findings are relative to it. By default the
+            LightningModule itself.
+        every: steps from one watched step to the next, 1 or more; the first is always watched.
+
+    Raises:
+        ValueError: ``every`` below 1.
+
+    Example:
+        >>> monitor = HealthMonitor(every=20)
+        >>> trainer = pl.Trainer(callbacks=[monitor], logger=False, enable_checkpointing=False)
+        >>> monitor.diagnoses()
+        []
+    """
+
+    def __init__(self, model: torch.nn.Module | None = None, every: int = 50) -> None:
+        if every < 1:
+            raise ValueError(f"every must be 1 or more, got {every}")
+        self.every = every
+        self.losses: list[float] = []
+        self._model = model
+        self._observer: Observer | None = None if model is None else Observer(model)
+        self._steps = 0
+        self._watching = False
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
+    ) -> None:
+        """Begin to watch, if it is this step's turn."""
+        if self._observer is None:
+            self._observer = Observer(self._model or pl_module)
+        self._watching = self._steps % self.every == 0
+        self._steps += 1
+        if self._watching:
+            self._observer.begin()
+
+    def on_before_backward(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: torch.Tensor
+    ) -> None:
+        """The forward pass is over; note the loss of a watched step."""
+        if self._watching and self._observer is not None:
+            self._observer.forward_done()
+            self.losses.append(float(loss.detach()))
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """The gradients are there, the weights not yet changed."""
+        if self._watching and self._observer is not None:
+            self._observer.gradients()
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
+    ) -> None:
+        """Compare the weights with those before."""
+        if self._watching and self._observer is not None:
+            self._observer.forward_done()
+            self._observer.finish()
+        self._watching = False
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Leave no hook behind."""
+        if self._observer is not None:
+            self._observer.abandon()
+
+    def diagnoses(self, epochs: Sequence[Epoch] = ()) -> list[Diagnosis]:
+        """The findings so far.
+
+        Args:
+            epochs: what each epoch reached, for over- and under-fitting.
+        """
+        if self._observer is None:
+            return []
+        observer = self._observer
+        return diagnose(observer.health(), observer.order(), self.losses, epochs)
+
+    def add_to(self, account: Account, epochs: Sequence[Epoch] = ()) -> None:
+        """Put what was seen, and the findings, into the account of the watched model."""
+        if self._observer is not None:
+            add_health(account.rows, self._observer.health())
+        account.diagnoses = self.diagnoses(epochs)

@@ -1,0 +1,20 @@
+"""What all tests share: the Keras backend, repeatable randomness, modest example counts."""
+
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "torch")  # before a first test file imports keras
+
+import hypothesis
+import pytest
+import torch
+
+hypothesis.settings.register_profile(
+    "quick", max_examples=20, deadline=None, derandomize=True, print_blob=True
+)
+hypothesis.settings.register_profile("wide", max_examples=300, deadline=None)
+hypothesis.settings.load_profile("quick")
+
+
+@pytest.fixture(autouse=True)
+def _repeatable():
+    torch.manual_seed(0)

@@ -1,0 +1,58 @@
+"""lamina's own layers: complete counts that agree with what each layer predicts of itself."""
+
+import pytest
+import torch
+
+from lamina import nn
+from lamina.inspect import inspect
+
+SHAPE = (2, 8, 12, 12)
+LAYERS = {
+    "conv": nn.Conv2d(8, 12, 3, stride=2, padding=1, groups=2),
+    "depthwise": nn.DepthwiseConv2d(8, 3, padding=1),
+    "pointwise": nn.PointwiseConv2d(8, 16),
+    "separable": nn.SeparableConv2d(8, 16, 3, padding=1),
+    "norm": nn.BatchNorm2d(8),
+    "max pool": nn.MaxPool2d(3, 2, 1),
+    "average pool": nn.AvgPool2d(2),
+    "global pool": nn.AdaptiveAvgPool2d(1),
+    "relu": nn.ReLU(),
+    "hardswish": nn.Hardswish(),
+    "dense": nn.Linear(12, 5),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_count_is_the_layers_own_prediction(name):
+    layer = LAYERS[name].eval()
+    account = inspect(layer, SHAPE)
+    predicted = layer.cost(SHAPE)
+    totals = account.totals
+    assert totals.coverage == "complete"
+    assert totals.macs == predicted.macs
+    assert totals.forward.other_flops == predicted.other_flops
+    assert totals.parameters == predicted.parameters
+    assert account.rows[0].output_shapes == [tuple(layer.output_shape(SHAPE))]
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_network_of_ours_is_counted_wholly_and_saves_what_autograd_saves(training):
+    model = torch.nn.Sequential(
+        nn.Conv2d(8, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.DepthwiseConv2d(16, 3),
+        nn.MaxPool2d(2), nn.SqueezeExcite(16, 4), nn.Dropout(0.3), nn.SeparableConv2d(16, 24, 3),
+        nn.AvgPool2d(2, 1), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(24, 4),
+    ).train(training)  # fmt: skip
+    account = inspect(model, SHAPE, training=training)
+    assert account.totals.coverage == "complete", account.totals.uncounted
+    kept = {}
+
+    def pack(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        output = model(torch.randn(SHAPE))
+    own = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers()]}
+    saved = sum(storage.nbytes() for key, storage in kept.items() if key not in own)
+    assert output.shape == (2, 4)
+    assert account.totals.saved_bytes == saved

@@ -1,0 +1,54 @@
+"""The benchmark's bookkeeping; no time is tested."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from lamina.lab import benchmark
+from lamina.lab.cases import SHAPES, cases
+from lamina.theory.limits import Machine
+
+MACHINE = Machine(peak_flops=1e11, bandwidth=1e10)
+
+
+def small(kind: str):
+    return [case for case in cases(kind) if case.shape == SHAPES[0]]
+
+
+@pytest.mark.parametrize("case", [c for c in cases() if c.shape == SHAPES[0]], ids=lambda c: c.name)
+def test_both_sides_of_a_case_are_one_layer(case):
+    """The same input gives the same shapes and as many parameters: the comparison is fair."""
+    ours, torchs = case.ours(), case.torchs()
+    x = torch.randn(case.shape)
+    assert ours(x).flatten(1).shape == torchs(x).flatten(1).shape
+    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in torchs.parameters())
+
+
+@pytest.mark.parametrize("layout", benchmark.LAYOUTS)
+def test_rows_carry_what_they_promise(layout):
+    (case,) = (case for case in small("pool2d") if case.name == "max 2×2")
+    rows = benchmark.measure_case(case, layout, MACHINE, seconds=0.01, compiled=False)
+    assert [row.direction for row in rows] == ["forward", "backward", "both"]
+    for row in rows:
+        assert row.trials >= 7 and row.ours_ms > 0
+        assert set(row.peers_ms) == {"torch channels_last", "torch nchw"}
+        assert row.ratio_best == pytest.approx(min(row.peers_ms.values()) / row.ours_ms)
+        assert row.ratio_same_layout == pytest.approx(row.peers_ms[f"torch {layout}"] / row.ours_ms)
+        assert row.limit_fraction == pytest.approx(row.limit_ms / row.ours_ms)
+    document = json.loads(benchmark.to_json(MACHINE, rows))
+    assert document["rows"] == [json.loads(json.dumps(asdict(row))) for row in rows]
+    assert document["peak_flops"] == 1e11 and document["threads"] == torch.get_num_threads()
+
+
+def test_saved_bytes_count_each_memory_once():
+    x = torch.randn(2, 3, 4, 4, requires_grad=True)
+    product = torch.nn.Module()
+    product.forward = lambda x: x * x  # saves x twice
+    assert benchmark.saved_bytes(product, x) == x.nbytes
+
+
+def test_an_unknown_kind_is_one_line():
+    with pytest.raises(ValueError, match=r"kind: must be one of activation, .*, got 'pool'"):
+        cases("pool")

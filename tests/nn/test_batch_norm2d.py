@@ -1,0 +1,122 @@
+"""BatchNorm2d against torch.nn's: outputs, gradients, statistics after several steps."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lamina import nn
+
+from .parity import assert_agrees
+from .strategies import few, images, small
+
+
+@few
+@given(
+    small,
+    st.sampled_from([1e-5, 1e-3, 0.1]),
+    st.sampled_from([None, 0.0, 0.1, 1.0]),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    st.data(),
+)
+def test_agrees_with_torch(channels, eps, momentum, affine, tracks, bias, training, data) -> None:
+    x = data.draw(images(channels, batched=True))
+    layers = [
+        family.BatchNorm2d(channels, eps, momentum, affine, tracks, dtype=x.dtype, bias=bias)
+        for family in (nn, torch.nn)
+    ]
+    for layer in layers:
+        torch.manual_seed(0)
+        for parameter in layer.parameters():
+            torch.nn.init.normal_(parameter)
+        if tracks:
+            layer.running_var.fill_(2.0)
+        layer.train(training)
+    assert_agrees(*layers, x)
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_running_statistics_after_several_steps(momentum) -> None:
+    ours, theirs = nn.BatchNorm2d(3, momentum=momentum), torch.nn.BatchNorm2d(3, momentum=momentum)
+    torch.manual_seed(0)
+    for step in range(6):
+        x = torch.randn(2, 3, 2 + step, 3) * (step + 1) + step
+        torch.testing.assert_close(ours(x), theirs(x))
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
+    assert ours.num_batches_tracked == 6
+
+
+def test_biased_running_variance_divides_by_n() -> None:
+    x = torch.randn(3, 2, 2, 2)
+    for law, correction in (("unbiased", 1), ("biased", 0)):
+        layer = nn.BatchNorm2d(2, momentum=1.0, running_variance=law)
+        layer(x)
+        expected = x.var((0, 2, 3), correction=correction)
+        torch.testing.assert_close(layer.running_var, expected)
+
+
+def test_one_value_per_channel() -> None:
+    x = torch.randn(1, 3, 1, 1)
+    with pytest.raises(ValueError, match="more than one value per channel"):
+        nn.BatchNorm2d(3)(x)
+    biased = nn.BatchNorm2d(3, running_variance="biased")
+    torch.nn.init.constant_(biased.bias, 0.5)
+    assert biased(x).flatten().tolist() == [0.5] * 3
+    assert nn.BatchNorm2d(3).eval()(x).shape == x.shape
+
+
+@pytest.mark.parametrize("name", ["relu", "relu6", "leaky_relu", "silu", "hardswish", "tanh"])
+@pytest.mark.parametrize("training", [True, False])
+def test_fused_activation_is_the_activation_behind(name: str, training: bool) -> None:
+    from lamina import ops
+
+    x = torch.randn(4, 3, 5, 5) * 3
+    fused = nn.BatchNorm2d(3, activation=name).train(training)
+    plain = torch.nn.BatchNorm2d(3).train(training)
+    for layer in (fused, plain):
+        torch.nn.init.constant_(layer.weight, 2.0)
+    gradients = []
+    for y, inputs in (
+        (fused(leaf := x.clone().requires_grad_()), (leaf, *fused.parameters())),
+        (
+            ops.activation(plain(other := x.clone().requires_grad_()), name),
+            (other, *plain.parameters()),
+        ),
+    ):
+        gradients.append((y, *torch.autograd.grad(y.square().sum(), inputs)))
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_a_large_mean_does_not_eat_the_variance() -> None:
+    x = torch.randn(8, 2, 16, 16) + 1000
+    layer = nn.BatchNorm2d(2, affine=False)
+    exact = torch.nn.BatchNorm2d(2, affine=False).double()(x.double())
+    assert float((layer(x).double() - exact).abs().max()) < 2e-3
+    assert float(layer.running_var.min()) > 0
+
+
+def test_frozen_parameters_still_update_statistics_until_eval() -> None:
+    layer = nn.BatchNorm2d(2).requires_grad_(False)
+    layer(torch.ones(2, 2, 3, 3))
+    assert layer.num_batches_tracked == 1
+    before = layer.running_mean.clone()
+    layer.eval()(torch.ones(2, 2, 3, 3))
+    assert torch.equal(layer.running_mean, before)
+
+
+def test_bfloat16_input_with_float32_parameters() -> None:
+    x = torch.randn(2, 3, 4, 4).bfloat16()
+    ours, theirs = nn.BatchNorm2d(3), torch.nn.BatchNorm2d(3)
+    assert ours(x).dtype == torch.bfloat16
+    torch.testing.assert_close(ours(x), theirs(x))
+
+
+def test_converts_to_synchronised() -> None:
+    model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(nn.Sequential(nn.BatchNorm2d(3)))
+    assert isinstance(model[0], torch.nn.SyncBatchNorm)

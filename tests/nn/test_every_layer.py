@@ -1,0 +1,285 @@
+"""One harness over one list: what every layer of the torch.nn dialect must be able to do."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+
+from lamina import nn
+
+from .cases import CASES, Case
+from .parity import assert_agrees, outputs_and_gradients
+
+every_layer = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+with_reference = pytest.mark.parametrize(
+    "case", [case for case in CASES if case.build_reference()], ids=lambda case: case.id
+)
+
+
+def seeded(layer: torch.nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return outputs_and_gradients(layer, x)
+
+
+def assert_equal(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@every_layer
+def test_shape_is_as_predicted(case: Case) -> None:
+    layer = case.build()
+    assert layer(case.input()).shape == layer.output_shape(case.shape)
+
+
+@every_layer
+def test_parameters_and_buffers_are_as_predicted(case: Case) -> None:
+    layer, cost = case.build(), case.build().cost(case.shape)
+    assert sum(p.numel() for p in layer.parameters()) == cost.parameters
+    assert sum(tensor.numel() for tensor in layer.state_dict().values()) - cost.parameters == (
+        cost.buffers
+    )
+
+
+@every_layer
+def test_backward_costs_no_parameters(case: Case) -> None:
+    backward = case.build().cost(case.shape, direction="backward")
+    assert (backward.parameters, backward.buffers) == (0, 0)
+
+
+@with_reference
+def test_agrees_with_torch(case: Case) -> None:
+    ours, theirs = case.build(), case.build_reference()
+    assert theirs is not None
+    ours.load_state_dict(theirs.state_dict())
+    theirs.load_state_dict(ours.state_dict())
+    if case.matches:
+        assert_agrees(ours, theirs, case.input())
+        if len(case.shape) == 4:
+            assert_agrees(ours, theirs, case.input().to(memory_format=torch.channels_last))
+
+
+@with_reference
+def test_draws_the_same_initial_weights(case: Case) -> None:
+    torch.manual_seed(0)
+    ours, after_ours = case.build().state_dict(), torch.rand(1)
+    torch.manual_seed(0)
+    theirs, after_theirs = case.build_reference().state_dict(), torch.rand(1)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    assert after_ours == after_theirs
+
+
+@with_reference
+def test_takes_its_input_by_torchs_name(case: Case) -> None:
+    layer = case.build().eval()
+    torch.testing.assert_close(layer(input=case.input()), layer(case.input()))
+
+
+@with_reference
+def test_is_an_instance_of_torchs_class(case: Case) -> None:
+    if case.torch_has_it:
+        assert isinstance(case.build(), getattr(torch.nn, case.layer))
+
+
+@every_layer
+def test_channels_last_gives_the_same(case: Case) -> None:
+    if len(case.shape) != 4:
+        pytest.skip("channels_last is for images")
+    layer, x = case.build(), case.input()
+    plain = seeded(copy.deepcopy(layer), x)
+    assert_equal(seeded(layer, x.contiguous(memory_format=torch.channels_last)), plain)
+
+
+@every_layer
+def test_deepcopy_is_equal_and_apart(case: Case) -> None:
+    layer = case.build()
+    twin = copy.deepcopy(layer)
+    assert type(twin) is type(layer)
+    for mine, its in zip(layer.parameters(), twin.parameters(), strict=True):
+        assert mine.data_ptr() != its.data_ptr()
+    assert_equal(seeded(twin, case.input()), seeded(layer, case.input()))
+
+
+@every_layer
+def test_pickle_round_trip(case: Case) -> None:
+    layer = case.build()
+    again = pickle.loads(pickle.dumps(layer))
+    assert_equal(seeded(again, case.input()), seeded(layer, case.input()))
+
+
+@every_layer
+def test_repr_can_be_typed_back_in(case: Case) -> None:
+    layer = case.build()
+    again = eval(f"nn.{type(layer).__name__}({layer.extra_repr()})", {"nn": nn})
+    assert repr(again) == repr(layer)
+    again.load_state_dict(layer.state_dict())
+    assert_equal(seeded(again.train(case.training), case.input()), seeded(layer, case.input()))
+
+
+def gradient_check_arguments(case: Case):
+    layer = case.build().double()
+    names = [name for name, _ in layer.named_parameters()]
+
+    def call(x, *parameters):
+        torch.manual_seed(0)
+        values = dict(zip(names, parameters, strict=True))
+        return torch.func.functional_call(copy.deepcopy(layer), values, (x,))
+
+    x = case.input(torch.float64)[:2].requires_grad_()
+    return call, (x, *(p.detach().clone().requires_grad_() for p in layer.parameters()))
+
+
+@every_layer
+def test_gradients_of_first_and_second_order(case: Case) -> None:
+    call, inputs = gradient_check_arguments(case)
+    assert torch.autograd.gradcheck(call, inputs, fast_mode=True)
+    assert torch.autograd.gradgradcheck(call, inputs, fast_mode=True)
+
+
+@every_layer
+def test_double_backward_in_float32(case: Case) -> None:
+    layer, x = case.build(), case.input().requires_grad_()
+    (gradient,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad(gradient.square().sum(), x)
+    assert second.shape == x.shape and bool(second.isfinite().all())
+
+
+@every_layer
+def test_compiles_in_one_graph(case: Case) -> None:
+    torch._dynamo.reset()
+    layer = case.build()
+    compiled = torch.compile(copy.deepcopy(layer), backend="aot_eager", fullgraph=True)
+    for _ in range(2):
+        ours, theirs = seeded(compiled, case.input()), seeded(layer, case.input())
+        assert_equal({k.removeprefix("_orig_mod."): v for k, v in ours.items()}, theirs)
+
+
+def default_or_slow(case: Case):
+    if case.options.get("padding_mode") == "replicate":
+        reason = "PyTorch's inductor expects a wrong stride of replication_pad2d_backward"
+        return pytest.param(
+            case,
+            id=case.id,
+            marks=[pytest.mark.slow, pytest.mark.xfail(strict=True, reason=reason)],
+        )
+    quick = case.layer == "Conv2d" and case.options == {"stride": 2, "padding": "same"}
+    return pytest.param(case, id=case.id, marks=() if quick else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("case", [default_or_slow(case) for case in CASES])
+def test_compiles_to_machine_code(case: Case) -> None:
+    torch._dynamo.reset()
+    layer = case.build()
+    compiled = torch.compile(copy.deepcopy(layer), fullgraph=True)
+    ours, theirs = seeded(compiled, case.input()), seeded(layer, case.input())
+    if case.draws_from_torch:
+        # Inductor draws other random numbers; the backward pass must see the same ones again.
+        assert torch.equal(ours["output"] == 0, ours["input"] == 0)
+    else:
+        assert_equal({k.removeprefix("_orig_mod."): v for k, v in ours.items()}, theirs)
+
+
+@every_layer
+def test_exports(case: Case) -> None:
+    layer = case.build()
+    program = torch.export.export(copy.deepcopy(layer), (case.input(),))
+    torch.manual_seed(0)
+    ours = program.module()(case.input())
+    torch.manual_seed(0)
+    torch.testing.assert_close(ours, layer(case.input()))
+
+
+@every_layer
+def test_exports_with_any_batch_size(case: Case) -> None:
+    layer = case.build().eval()
+    batch = torch.export.Dim("batch", min=2, max=64)
+    program = torch.export.export(
+        copy.deepcopy(layer), (case.input(),), dynamic_shapes=({0: batch},)
+    )
+    x = torch.cat([case.input(), case.input()])
+    torch.testing.assert_close(program.module()(x), layer(x))
+
+
+@with_reference
+def test_autocast_gives_torchs_dtype(case: Case) -> None:
+    ours, theirs = case.build(), case.build_reference()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert ours(case.input()).dtype == theirs(case.input()).dtype
+
+
+@every_layer
+def test_autocast_is_close_to_float32(case: Case) -> None:
+    layer = case.build()
+    torch.manual_seed(0)
+    exact = copy.deepcopy(layer)(case.input())
+    torch.manual_seed(0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = layer(case.input())
+    torch.testing.assert_close(rough.float(), exact, rtol=0.05, atol=0.05)
+
+
+@every_layer
+def test_low_precision_keeps_the_dtype(case: Case) -> None:
+    layer = case.build().to(torch.bfloat16)
+    assert layer(case.input(torch.bfloat16)).dtype == torch.bfloat16
+
+
+@every_layer
+def test_meta_device_knows_the_shape(case: Case) -> None:
+    layer = case.build().to("meta")
+    y = layer(torch.empty(case.shape, device="meta"))
+    assert (y.device.type, y.shape) == ("meta", layer.output_shape(case.shape))
+
+
+@every_layer
+def test_empty_batch(case: Case) -> None:
+    layer = case.build()
+    statistics = {k: v for k, v in copy.deepcopy(layer.state_dict()).items() if "running" in k}
+    x = torch.zeros((0, *case.shape[1:]), requires_grad=True)
+    y = layer(x)
+    assert y.shape == layer.output_shape(x.shape)
+    y.sum().backward()
+    assert x.grad.shape == x.shape
+    for name, before in statistics.items():
+        assert torch.equal(layer.state_dict()[name], before)
+
+
+@every_layer
+def test_vmap_and_jvp_in_eval(case: Case) -> None:
+    layer = case.build().eval()
+    if not getattr(layer, "track_running_stats", True):
+        pytest.skip("uses the batch's statistics in eval")
+    x = case.input(torch.float64)
+    layer = layer.double()
+    torch.testing.assert_close(torch.vmap(layer)(x[:, None])[:, 0], layer(x))
+    tangent = torch.ones_like(x)
+    _, directional = torch.func.jvp(layer, (x,), (tangent,))
+    step = 1e-6
+    difference = (layer(x + step * tangent) - layer(x - step * tangent)) / (2 * step)
+    torch.testing.assert_close(directional, difference, rtol=1e-4, atol=1e-5)
+
+
+@every_layer
+def test_gradient_by_torch_func(case: Case) -> None:
+    layer, x = case.build().eval(), case.input()
+    if not getattr(layer, "track_running_stats", True):
+        pytest.skip("uses the batch's statistics in eval")
+    ours = torch.func.grad(lambda x: layer(x).square().sum())(x)
+    x = x.requires_grad_()
+    (expected,) = torch.autograd.grad(layer(x).square().sum(), x)
+    torch.testing.assert_close(ours, expected)
+
+
+@every_layer
+def test_awkward_memory(case: Case) -> None:
+    layer, x = case.build(), case.input()
+    plain = seeded(copy.deepcopy(layer), x)
+    strided = torch.stack([x, x + 1], -1)[..., 0]
+    negative = torch.view_as_complex(torch.stack([x, -x], -1)).conj().imag
+    assert negative.is_neg()
+    for view in (strided, negative):
+        torch.manual_seed(0)
+        y = copy.deepcopy(layer)(view)
+        torch.testing.assert_close(y, plain["output"], rtol=1e-5, atol=1e-6)

@@ -1,0 +1,130 @@
+"""The native module: one OpenMP runtime, every instruction set, fork, large tensors."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lamina import ops
+from lamina.ops import native
+
+needs_kernel = pytest.mark.skipif(not native.kinds(), reason="no compiler")
+
+ONE_STEP = """
+import torch
+from lamina import ops
+from lamina.ops import native
+torch.manual_seed(0)
+x = torch.randn(3, 21, 9, 9, requires_grad=True)
+y = ops.dropout(ops.batch_norm(x, None, None, training=True, activation="silu"), 0.5)
+y.square().sum().backward()
+print(native.instruction_set(), float(y.sum()), float(x.grad.abs().sum()))
+"""
+
+
+def in_a_process(source: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", source],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@needs_kernel
+def test_every_instruction_set_computes_the_same():
+    results = {}
+    for isa, runs_here in native.instruction_sets().items():
+        if runs_here:
+            finished = in_a_process(ONE_STEP, LAMINA_ISA=isa)
+            assert finished.returncode == 0, finished.stderr
+            name, *values = finished.stdout.split()
+            assert name == isa
+            results[isa] = torch.tensor([float(value) for value in values])
+    for isa, values in results.items():
+        torch.testing.assert_close(values, results["scalar"], rtol=1e-5, atol=1e-4, msg=isa)
+
+
+@needs_kernel
+def test_an_unknown_instruction_set_is_one_line():
+    finished = in_a_process("import lamina.ops", LAMINA_ISA="v9")
+    assert finished.returncode != 0
+    last = finished.stderr.strip().splitlines()[-1]
+    assert "LAMINA_ISA: must be one of scalar" in last and "got 'v9'" in last
+
+
+def test_without_kernels_everything_still_runs():
+    """As after an install that found no compiler."""
+    source = "import sys; sys.modules['lamina._native'] = None\n" + ONE_STEP
+    finished = in_a_process(source)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.startswith("None ")
+    assert "native kernels" in finished.stderr and "PyTorch's ops" in finished.stderr
+
+
+@needs_kernel
+def test_one_openmp_runtime():
+    """In a process of its own: other tests import libraries that bring a runtime with them."""
+    source = ONE_STEP + (
+        "import os\n"
+        "from threadpoolctl import threadpool_info\n"
+        "pools = [pool for pool in threadpool_info() if pool['user_api'] == 'openmp']\n"
+        "print(*{os.path.realpath(pool['filepath']) for pool in pools}, sep='\\n')\n"
+    )
+    finished = in_a_process(source)
+    assert finished.returncode == 0, finished.stderr
+    _, *runtimes = finished.stdout.splitlines()
+    assert len(runtimes) == 1, runtimes
+
+
+@needs_kernel
+def test_torchs_threads_are_ours():
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            assert native.kernels.thread_count() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+@needs_kernel
+@pytest.mark.timeout(60)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_fork_after_use():
+    x = torch.randn(8, 64, 40, 40)
+    expected = ops.batch_norm(x, None, None, training=True)
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        y = ops.batch_norm(x, None, None, training=True)
+        torch.set_num_threads(1)  # PyTorch's own comparison would wait for the lost threads
+        os.write(write, b"same" if torch.allclose(y, expected, atol=1e-5) else b"else")
+        os._exit(0)
+    os.close(write)
+    assert os.read(read, 4) == b"same"
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@needs_kernel
+@pytest.mark.slow
+def test_more_than_two_gibibytes():
+    """64-bit indices: 2.2 GiB in one tensor, judged at its far end."""
+    x = torch.randn(1, 64, 1, 1).expand(1, 64, 3000, 3000).contiguous()
+    x[0, 63, -1, -1] = 5.0
+    y = ops.batch_norm(x, torch.zeros(64), torch.ones(64), eps=1e-5)
+    torch.testing.assert_close(y[0, 63, -1, -1], torch.tensor(5.0), rtol=1e-4, atol=0)
+    torch.testing.assert_close(y[0, :, 0, 0], x[0, :, 0, 0], rtol=1e-4, atol=1e-6)
+
+
+def test_the_checked_in_stub_is_the_modules():
+    if not native.kinds():
+        pytest.skip("no compiler")
+    lines = Path(native.kernels.__file__).with_name("_native.pyi").read_text().splitlines()
+    declared = {line.split("(")[0][4:] for line in lines if line.startswith("def ")}
+    present = {name for name in dir(native.kernels) if not name.startswith("_")}
+    assert declared == present

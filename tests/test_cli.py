@@ -1,0 +1,222 @@
+"""The command line: what it prints, what it leaves, and its exit codes."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from lamina import cli
+from lamina.train.data import load_data
+
+
+@pytest.fixture
+def call(capsys):
+    """Call the command line in this process: exit code, standard output, standard error."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as left:
+            cli.main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return left.value.code or 0, out, err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "digits"
+    with pytest.raises(SystemExit) as left:
+        cli.main(["train", "--epochs", "2", "--out", str(out)])
+    assert not left.value.code
+    return out
+
+
+@pytest.fixture
+def digit(tmp_path):
+    pixels = load_data("digits").images[0, ..., 0]
+    Image.fromarray(pixels).save(tmp_path / "zero.png")
+    return tmp_path / "zero.png"
+
+
+def test_the_last_line_of_train_is_one_json_object_and_the_only_one_on_stdout(call, tmp_path):
+    code, out, err = call("train", "--epochs", 1, "--out", tmp_path / "run", "--json")
+    assert code == 0
+    assert out.count("\n") == 1
+    result = json.loads(out)
+    assert result.keys() == {"accuracy", "loss", "epochs", "seconds", "parameters", "run"}
+    assert result["run"] == str(tmp_path / "run")
+    assert 0 <= result["accuracy"] <= 1
+    assert "BatchNorm2d" in err
+
+
+def test_a_run_goes_where_its_data_and_model_say_unless_told(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert call("train", "--epochs", 1)[0] == 0
+    assert (tmp_path / "runs" / "digits-digits_cnn" / "report.html").is_file()
+
+
+def test_resume_goes_on_with_the_runs_own_settings(call, run_folder, tmp_path):
+    code, out, _ = call("train", "--resume", run_folder, "--json")
+    assert code == 0
+    assert json.loads(out)["epochs"] == 2
+    for option in (("--epochs", 3), ("--out", tmp_path / "new")):
+        code, _, err = call("train", "--resume", run_folder, *option)
+        assert code == 2
+        assert f"leave out '{option[0][2:]}'" in err
+
+
+def test_predict_gives_a_line_per_image_and_json_on_demand(call, run_folder, digit):
+    code, out, _ = call("predict", run_folder, digit, digit)
+    assert code == 0
+    name, label, share = out.splitlines()[0].split("\t")
+    assert (name, label) == (str(digit), "0")
+    assert share.endswith(" %")
+    code, out, _ = call("predict", run_folder, digit, "--json")
+    [answer] = json.loads(out)
+    assert answer["label"] == "0"
+    assert answer["probabilities"].keys() == set("0123456789")
+
+
+def test_doctor_says_what_runs_what_and_what_is_missing(call):
+    from lamina.doctor import KINDS
+    from lamina.ops import native
+    from lamina.train import environment
+
+    code, out, _ = call("doctor", "--json")
+    assert code == 0
+    facts = json.loads(out)
+    assert facts["kinds"].keys() == set(KINDS)
+    assert {"torch", "keras", "lightning", "numpy"} <= facts["versions"].keys()
+    for kind, said in facts["kinds"].items():
+        assert ("kernel (" in said) == (kind in native.kinds())
+    _, out, _ = call("doctor")
+    for kind in KINDS:
+        assert kind in out
+    assert environment.version("no-such-distribution") == "not installed"
+
+
+def test_doctor_finds_one_openmp_runtime_and_remarks_on_a_second():
+    program = "from lamina import cli; {} cli.main(['doctor', '--json'])"
+    for first, count in (("", 1), ("import torch, sklearn;", 2)):
+        done = subprocess.run(
+            [sys.executable, "-c", program.format(first)], capture_output=True, text=True
+        )
+        facts = json.loads(done.stdout)
+        assert len(facts["openmp"]) == count
+        assert any("OpenMP runtimes in one process" in r for r in facts["remarks"]) == (count > 1)
+
+
+def test_doctor_without_kernels_says_why(call, monkeypatch):
+    from lamina.ops import native
+
+    monkeypatch.setattr(native, "kernels", None)
+    monkeypatch.setattr(native, "reason_for_absence", "not built: no C++ compiler was found")
+    _, out, _ = call("doctor", "--json")
+    facts = json.loads(out)
+    assert facts["remarks"][0] == "native kernels not built: no C++ compiler was found"
+    assert set(facts["kinds"].values()) == {"PyTorch's op: no kernels are loaded"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("train --epochs 0", "epochs: expected an integer of at least 1, got 0"),
+        ("train --lr nan", "lr: expected a finite number above 0, got nan"),
+        ("train --data digts", "data: expected digits or a folder of images, got 'digts'; did you"),
+        ("train --data {tmp}", "data: expected at least two sub-folders"),
+        ("train --model digits_cn", "did you mean 'digits_cnn'?"),
+        ("train --model absent.py:net", "model: no file 'absent.py'"),
+        ("train --model absent_package:net", "model: importing absent_package failed"),
+        ("train --image-size 9", "image_size: expected none for digits"),
+        ("train --on-bad-image skp", "on_bad_image: expected error or skip, got 'skp'; did you"),
+        ("train --resume {tmp}", "no run folder"),
+        ("train --epochs 1 --out /dev/null/run", "out: cannot create '/dev/null/run'"),
+        ("predict {tmp} {tmp}/image.png", "no run folder"),
+    ],
+)
+def test_bad_input_is_one_line_exit_code_2_and_nothing_written(
+    call, tmp_path, monkeypatch, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call(*arguments.format(tmp=tmp_path).split())
+    assert code == 2
+    assert out == ""
+    assert err.startswith("error: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("train --epochs many", "--epochs"),
+        ("train --epoch 3", "--epochs"),
+        ("trian", "train"),
+        ("predict", "RUN"),
+    ],
+)
+def test_bad_usage_is_explained_with_exit_code_2(call, arguments, message):
+    code, out, err = call(*arguments.split())
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in out + err
+
+
+def test_an_out_folder_that_exists_is_left_alone(call, run_folder):
+    before = sorted(path.stat().st_mtime_ns for path in run_folder.rglob("*"))
+    code, _, err = call("train", "--out", run_folder)
+    assert code == 2
+    assert "expected a new or empty folder" in err
+    assert sorted(path.stat().st_mtime_ns for path in run_folder.rglob("*")) == before
+
+
+def test_an_image_that_is_none_is_named(call, run_folder, tmp_path):
+    (tmp_path / "text.png").write_text("no image")
+    for name in ("text.png", "absent.png"):
+        code, out, err = call("predict", run_folder, tmp_path / name)
+        assert (code, out) == (2, "")
+        assert name in err
+
+
+def test_a_training_that_diverges_is_one_line_and_exit_code_1(call, tmp_path):
+    code, _, err = call("train", "--lr", "1e30", "--no-augment", "--out", tmp_path / "run")
+    assert code == 1
+    assert err.startswith("error: the loss is ")
+    assert err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_ctrl_c_leaves_a_run_that_can_be_resumed(call, tmp_path, monkeypatch):
+    import signal
+
+    from lamina.train.callbacks import Checkpointing
+
+    real = Checkpointing.on_train_epoch_end
+
+    def interrupted(self, trainer, module):
+        real(self, trainer, module)
+        if trainer.current_epoch == 0:
+            raise KeyboardInterrupt
+
+    handler = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpointing, "on_train_epoch_end", interrupted)
+        code, _, err = call("train", "--epochs", 2, "--out", tmp_path / "run")
+    signal.signal(signal.SIGINT, handler)
+    assert code == 130
+    assert f"lamina train --resume {tmp_path / 'run'}" in err
+    code, out, _ = call("train", "--resume", tmp_path / "run", "--json")
+    assert json.loads(out)["epochs"] == 2
+
+
+def test_help_does_not_wait_for_lightning():
+    program = (
+        "import sys; from lamina import cli\n"
+        "try: cli.main(['--help'])\n"
+        "except SystemExit: print('lightning' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "False", done.stderr

@@ -1,0 +1,73 @@
+"""A configuration is right, or is refused in one line that names the setting."""
+
+import json
+import math
+
+import pytest
+
+from lamina.errors import InputError
+from lamina.train.config import TrainConfig, config_document, read_config
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("data", "", "a name"),
+        ("model", "", "a name"),
+        ("epochs", 0, "an integer of at least 1"),
+        ("epochs", 1.5, "an integer of at least 1"),
+        ("epochs", True, "an integer of at least 1"),
+        ("batch_size", -1, "an integer of at least 1"),
+        ("lr", 0.0, "a finite number above 0"),
+        ("lr", math.nan, "a finite number above 0"),
+        ("lr", math.inf, "a finite number above 0"),
+        ("lr", "high", "a finite number above 0"),
+        ("weight_decay", -0.1, "a finite number of at least 0"),
+        ("label_smoothing", 1.0, r"a finite number in \[0, 1\)"),
+        ("label_smoothing", math.nan, r"a finite number in \[0, 1\)"),
+        ("seed", -1, "an integer from 0 to 4294967295"),
+        ("seed", 2**32, "an integer from 0 to 4294967295"),
+        ("image_size", 0, "an integer of at least 1"),
+        ("workers", -1, "an integer of at least 0"),
+        ("augment", 1, "true or false"),
+        ("on_bad_image", "skp", "error or skip"),
+        ("device", "tpu", "auto or cpu or cuda"),
+    ],
+)
+def test_a_value_out_of_range_names_the_setting_and_what_is_allowed(name, value, allowed):
+    with pytest.raises(InputError, match=f"^{name}: expected {allowed}, got") as caught:
+        TrainConfig(**{name: value})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_written_configuration_is_read_back(tmp_path):
+    config = TrainConfig(lr=1 / 3, seed=2**32 - 1, image_size=48, data="näme")
+    path = tmp_path / "config.json"
+    path.write_text(config_document(config, {"classes": ["a"]}, "0"), encoding="utf-8")
+    assert read_config(path) == (config, {"classes": ["a"]})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "no run folder"),
+        ("{", "not the configuration of a run"),
+        ("[]", "not the configuration of a run"),
+        ('{"config": 3, "data": {}}', "not the configuration of a run"),
+        ('{"config": {"lrr": 3}, "data": {}}', "unknown setting 'lrr'"),
+        ('{"config": {"lr": -3}, "data": {}}', "lr: expected"),
+    ],
+)
+def test_a_damaged_configuration_is_one_line(tmp_path, text, message):
+    path = tmp_path / "config.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        read_config(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_document_holds_every_setting():
+    written = json.loads(config_document(TrainConfig(), {}, "0"))["config"]
+    assert TrainConfig(**written) == TrainConfig()
+    assert written.keys() == TrainConfig.__dataclass_fields__.keys()

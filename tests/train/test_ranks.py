@@ -1,0 +1,71 @@
+"""Two processes that train together: one result, one writer, one decision."""
+
+import json
+import os
+import subprocess
+import sys
+
+import torch
+from safetensors.torch import load_file
+
+from lamina.train.checkpoints import checkpoints
+
+PROGRAM = """
+import sys
+from pathlib import Path
+import lightning.pytorch as pl
+import torch
+from rich.console import Console
+from lamina.train import TrainConfig, train
+from lamina.train.classifier import NonFiniteLossError
+from lamina.train.ranks import rank
+from lamina.train.state import random_state
+
+root = Path(sys.argv[1])
+quiet = Console(quiet=True)
+
+
+class PoisonOneRank(pl.Callback):
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        if trainer.current_epoch == 1 and batch_idx == 2 and rank() == 1:
+            batch[0].fill_(torch.nan)
+
+
+class Witness(pl.Callback):
+    def on_train_epoch_end(self, trainer, module):
+        weights = torch.cat([p.detach().flatten() for p in module.model.parameters()])
+        torch.save({"weights": weights}, root / f"weights-{rank()}.pt")
+
+
+train(TrainConfig(epochs=1), root / "good", console=quiet, callbacks=[Witness()])
+try:
+    train(TrainConfig(epochs=2), root / "bad", console=quiet, callbacks=[PoisonOneRank()])
+except NonFiniteLossError as error:
+    (root / f"stopped-{rank()}").write_text(str(error))
+"""
+
+
+def test_two_ranks_agree_on_weights_and_on_stopping(tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*command, tmp_path / "program.py", tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    first, second = (
+        torch.load(tmp_path / f"weights-{rank}.pt", weights_only=True)["weights"] for rank in (0, 1)
+    )
+    assert torch.equal(first, second)
+    [checkpoint] = checkpoints(tmp_path / "good")
+    assert load_file(checkpoint / "weights.safetensors")["dense.bias"].tolist() == (
+        first[-10:].tolist()
+    )
+    assert len(json.loads((checkpoint / "state.json").read_text())["random_state"]) == 2
+    # One rank's loss was NaN; both stop at that step, and the checkpoint before it stands.
+    assert "the loss is nan at epoch 2, step 12" in (tmp_path / "stopped-0").read_text()
+    assert (tmp_path / "stopped-0").read_text() == (tmp_path / "stopped-1").read_text()
+    assert [path.name for path in checkpoints(tmp_path / "bad")] == ["epoch-0001"]
