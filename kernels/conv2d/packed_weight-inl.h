@@ -1,0 +1,97 @@
+// The weights as the products read them: panel by panel of result channels, in each all taps in
+// the order of their phases, in each all source channels, padded to whole registers with zeros.
+#pragma once
+
+#include <algorithm>
+
+#include "common/parallel_for.h"
+#include "common/product-inl.h"
+#include "common/transpose-inl.h"
+#include "conv2d/gather-inl.h"
+
+namespace lamina::conv2d::LAMINA_ISA {
+
+inline int64_t round_up(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
+
+// Weights (result channel of a group, source channel of it, row, column), and from group to group.
+struct GroupedWeight {
+  const float* data;
+  int64_t result_stride, source_stride, row_stride, column_stride, group_stride;
+};
+
+inline GroupedWeight forward_weight(const Shape& s, const Filter<const float>& w) {
+  return {w.data,       w.output_stride, w.input_stride,
+          w.row_stride, w.column_stride, s.group_outputs() * w.output_stride};
+}
+inline GroupedWeight gradient_weight(const Shape& s, const Filter<const float>& w) {
+  return {w.data,       w.input_stride,  w.output_stride,
+          w.row_stride, w.column_stride, s.group_outputs() * w.output_stride};
+}
+
+// Panels of one group after the other.
+struct Panels {
+  int64_t depth, rows;  // channels of a group, and rows above each: taps times source channels
+
+  int64_t per_group() const { return (depth + panel - 1) / panel; }
+  int64_t first(int64_t p) const { return p % per_group() * panel; }  // channel of the group
+  int64_t columns(int64_t p) const { return std::min(panel, depth - first(p)); }
+  int64_t width(int64_t p) const { return round_up(columns(p), lanes); }
+  int64_t group_size() const { return rows * round_up(depth, lanes); }
+  int64_t start(int64_t p) const { return p / per_group() * group_size() + first(p) * rows; }
+};
+
+class PackedWeight {
+ public:
+  Panels panels;
+
+  static int64_t size(const Gather& g, int64_t taps) {
+    return g.groups * taps * g.source_depth() * round_up(g.result_depth(), lanes);
+  }
+
+  PackedWeight(const Gather& gather, int64_t taps, const GroupedWeight& w, float* to)
+      : panels{gather.result_depth(), taps * gather.source_depth()}, data_(to) {
+    const int64_t depth = gather.source_depth(), chunk = std::min<int64_t>(depth, 64);
+    const int64_t chunks = (depth + chunk - 1) / chunk;
+    parallel_for(gather.groups * panels.per_group() * chunks, 4, [&](int64_t begin, int64_t end) {
+      for (int64_t item = begin; item < end; ++item) {
+        const int64_t p = item / chunks, c = item % chunks * chunk;
+        const float* from = w.data + p / panels.per_group() * w.group_stride +
+                            panels.first(p) * w.result_stride + c * w.source_stride;
+        int64_t tap = 0;
+        for (const Line& vertical : gather.vertical)
+          for (const Line& horizontal : gather.horizontal)
+            for (const Line::Tap& u : vertical.taps)
+              for (const Line::Tap& v : horizontal.taps)
+                pack_tap(w, from + u.tap * w.row_stride + v.tap * w.column_stride,
+                         std::min(chunk, depth - c), panels.columns(p), panels.width(p),
+                         to + panels.start(p) + (tap++ * depth + c) * panels.width(p));
+      }
+    });
+  }
+
+  // Of a panel: from this row on, in rows of its width.
+  const float* at(int64_t p, int64_t row) const {
+    return data_ + panels.start(p) + row * panels.width(p);
+  }
+
+ private:
+  static void pack_tap(const GroupedWeight& w, const float* from, int64_t sources, int64_t results,
+                       int64_t width, float* to) {
+    if (w.source_stride == 1) {
+      pack({from, w.result_stride, 1, results, sources}, width, to);
+      return;
+    }
+    for (int64_t c = 0; c < sources; ++c, from += w.source_stride, to += width) {
+      if (w.result_stride == 1) {
+        std::copy_n(from, results, to);
+      } else {
+        for (int64_t r = 0; r < results; ++r) to[r] = from[r * w.result_stride];
+      }
+      std::fill(to + results, to + width, 0.f);
+    }
+  }
+
+  const float* data_;
+};
+
+}  // namespace lamina::conv2d::LAMINA_ISA
