@@ -34,12 +34,11 @@ static Filter<T> filter(Address address, const Strides& strides) {
   return {at<T>(address), strides[0], strides[1], strides[2], strides[3]};
 }
 
-static const Passes& passes(const std::string& algorithm) {
+static const Passes& passes(const std::string& algorithm, const Pair& kernel_size) {
   const Kernels& all = kernels(active_isa());
   if (algorithm == "direct") return all.direct;
   if (algorithm == "winograd_4x4") return all.winograd_4x4;
-  if (algorithm == "winograd_2x2") return all.winograd_2x2;
-  if (algorithm == "winograd_5x5") return all.winograd_5x5;
+  if (algorithm == "winograd_2x2") return kernel_size[0] == 5 ? all.winograd_5x5 : all.winograd_2x2;
   throw std::invalid_argument("algorithm: got '" + algorithm + "'");
 }
 
@@ -49,7 +48,7 @@ void bind_conv2d(nb::module_& module) {
       [](const std::string& algorithm, Address x, Address weight, Strides strides, Address scale,
          Address shift, Extents extents, Pair size, Pair output_size, Pair kernel_size, Pair stride,
          Pair padding_before, Pair dilation, int activation, float negative_slope, Address y) {
-        passes(algorithm).forward(
+        passes(algorithm, kernel_size).forward(
             at(x), filter<const float>(weight, strides),
             shape_of(extents, size, output_size, kernel_size, stride, padding_before, dilation),
             {at(scale), at(shift), {static_cast<Activation>(activation), negative_slope}}, at(y));
@@ -62,7 +61,7 @@ void bind_conv2d(nb::module_& module) {
       [](const std::string& algorithm, Address dy, Address weight, Strides strides, Extents extents,
          Pair size, Pair output_size, Pair kernel_size, Pair stride, Pair padding_before,
          Pair dilation, Address dx) {
-        passes(algorithm).input_gradient(
+        passes(algorithm, kernel_size).input_gradient(
             at(dy), filter<const float>(weight, strides),
             shape_of(extents, size, output_size, kernel_size, stride, padding_before, dilation),
             at(dx));
@@ -74,7 +73,7 @@ void bind_conv2d(nb::module_& module) {
       [](const std::string& algorithm, Address x, Address dy, Extents extents, Pair size,
          Pair output_size, Pair kernel_size, Pair stride, Pair padding_before, Pair dilation,
          Address gradient, Strides strides) {
-        passes(algorithm).weight_gradient(
+        passes(algorithm, kernel_size).weight_gradient(
             at(x), at(dy),
             shape_of(extents, size, output_size, kernel_size, stride, padding_before, dilation),
             filter<float>(gradient, strides));

@@ -8,7 +8,8 @@ implicit_gemm  the same; a 1x1 convolution of stride 1 without padding *is* a ma
 im2col         the same, after every window of an image was copied to a row of a matrix: T C Kh Kw
                elements written and read again; workspace: the matrix of one image
 winograd_2x2   F(2x2, 3x3): 2 * 16 P M C/groups, P = N ceil(Ho/2) ceil(Wo/2) tiles: 16/36 of the
-               direct sum; and the transforms, P C, P M and M C/groups of them
+               direct sum; and the transforms, P C, P M and M C/groups of them. For 5x5 kernels
+               F(2x2, 5x5): 36 in the place of 16, 36/100 of the direct sum
 winograd_4x4   F(4x4, 3x3): 2 * 36 P M C/groups, P = N ceil(Ho/4) ceil(Wo/4): 36/144
 fft            one real Fourier transform of F = Fh * Fw points, 2.5 F log2 F, for each of N C,
                M C/groups and N M planes, and 8 N M C/groups Fh (Fw/2 + 1) for complex products
@@ -86,12 +87,12 @@ def im2col(problem: Problem) -> AlgorithmCost:
 
 
 def winograd_cost(problem: Problem, output_tile: int) -> AlgorithmCost:
-    """F(m x m, 3 x 3), a block of tiles at a time: only the transformed weights leave the cache.
+    """F(m x m, r x r), a block of tiles at a time: only the transformed weights leave the cache.
 
     For the weight's gradient the data stay what they were, dy is transformed with A in the place
-    of the weights with G, the products are summed over the tiles, and G^T makes 3 x 3 of them.
+    of the weights with G, the products are summed over the tiles, and G^T makes r x r of them.
     """
-    a, g, b = winograd.transforms(output_tile, 3)
+    a, g, b = winograd.transforms(output_tile, problem.kernel_size[0])
     points = len(b) ** 2
     source, result = problem.input_shape, problem.output_shape
     read, written = problem.inputs, problem.outputs
@@ -120,7 +121,7 @@ def winograd_cost(problem: Problem, output_tile: int) -> AlgorithmCost:
 
 
 def winograd_2x2(problem: Problem) -> AlgorithmCost:
-    """F(2x2, 3x3)."""
+    """F(2x2, 3x3), or F(2x2, 5x5)."""
     return winograd_cost(problem, 2)
 
 
@@ -206,8 +207,11 @@ def why_not(algorithm: str, problem: Problem) -> str | None:
         if any(map(any, problem.padding)):
             return f"padding must be 0, got {problem.padding}"
     elif algorithm != "fft":
-        if problem.kernel_size != (3, 3):
-            return f"kernel_size must be 3, got {problem.kernel_size}"
+        # F(2x2, 5x5) has the points of F(4x4, 3x3); F(4x4, 5x5) would have 8, and swell errors.
+        sides = (3, 5) if algorithm == "winograd_2x2" else (3,)
+        if problem.kernel_size not in [(side, side) for side in sides]:
+            wanted = " or ".join(map(str, sides))
+            return f"kernel_size must be {wanted}, got {problem.kernel_size}"
         if problem.dilation != (1, 1):
             return f"dilation must be 1, got {problem.dilation}"
     return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal
 
@@ -46,6 +46,10 @@ class Problem:
 
     def __post_init__(self) -> None:
         one_of(self.pass_, "pass_", ("forward", "input_gradient", "weight_gradient"))
+
+    def of(self, pass_: Pass) -> Problem:
+        """Another pass of the same convolution."""
+        return replace(self, pass_=pass_)
 
     @property
     def channel_pairs(self) -> int:
