@@ -8,16 +8,14 @@
 namespace lamina {
 inline namespace LAMINA_ISA {
 
-// to[c] = activation(scale[c] from[c] + shift[c] + beside[c]) for `channels` channels from the one
-// that `finish` begins at; `beside` may be null.
-inline void finish_row(const float* from, int64_t channels, const Finish& finish,
-                       const float* beside, float* to) {
+// to[c] = activation(scale[c] from[c] + shift[c]) for `channels` channels from the one that
+// `finish` begins at.
+inline void finish_row(const float* from, int64_t channels, const Finish& finish, float* to) {
   with_activation(finish.epilogue.activation, [&]<Activation A>() {
     for_registers(channels, [&](int64_t c, auto part) {
       Vector v = load(from + c, part);
       if (finish.scale) v *= load(finish.scale + c, part);
       if (finish.shift) v += load(finish.shift + c, part);
-      if (beside) v += load(beside + c, part);
       store(to + c, activate<A>(v, finish.epilogue.negative_slope), part);
     });
   });

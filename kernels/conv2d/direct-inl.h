@@ -82,7 +82,7 @@ class TileWorker {
       if (in_place && finish_.changes_nothing()) continue;
       const Finish finish = finish_.from(channel);
       for (int64_t row = 0; row < count; ++row)
-        finish_row(to + row * stride, columns, finish, nullptr,
+        finish_row(to + row * stride, columns, finish,
                    gather_.result + pixels_[row] * gather_.result_channels + channel);
     }
   }

@@ -4,14 +4,11 @@
 
 #include <algorithm>
 
+#include "common/panels-inl.h"
 #include "common/parallel_for.h"
-#include "common/product-inl.h"
-#include "common/transpose-inl.h"
 #include "conv2d/gather-inl.h"
 
 namespace lamina::conv2d::LAMINA_ISA {
-
-inline int64_t round_up(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
 
 // Weights (result channel of a group, source channel of it, row, column), and from group to group.
 struct GroupedWeight {
@@ -27,18 +24,6 @@ inline GroupedWeight gradient_weight(const Shape& s, const Filter<const float>& 
   return {w.data,       w.input_stride,  w.output_stride,
           w.row_stride, w.column_stride, s.group_outputs() * w.output_stride};
 }
-
-// Panels of one group after the other.
-struct Panels {
-  int64_t depth, rows;  // channels of a group, and rows above each: taps times source channels
-
-  int64_t per_group() const { return (depth + panel - 1) / panel; }
-  int64_t first(int64_t p) const { return p % per_group() * panel; }  // channel of the group
-  int64_t columns(int64_t p) const { return std::min(panel, depth - first(p)); }
-  int64_t width(int64_t p) const { return round_up(columns(p), lanes); }
-  int64_t group_size() const { return rows * round_up(depth, lanes); }
-  int64_t start(int64_t p) const { return p / per_group() * group_size() + first(p) * rows; }
-};
 
 class PackedWeight {
  public:
@@ -62,9 +47,10 @@ class PackedWeight {
           for (const Line& horizontal : gather.horizontal)
             for (const Line::Tap& u : vertical.taps)
               for (const Line::Tap& v : horizontal.taps)
-                pack_tap(w, from + u.tap * w.row_stride + v.tap * w.column_stride,
-                         std::min(chunk, depth - c), panels.columns(p), panels.width(p),
-                         to + panels.start(p) + (tap++ * depth + c) * panels.width(p));
+                pack_rows(from + u.tap * w.row_stride + v.tap * w.column_stride, w.source_stride,
+                          w.result_stride, std::min(chunk, depth - c), panels.columns(p),
+                          panels.width(p),
+                          to + panels.start(p) + (tap++ * depth + c) * panels.width(p));
       }
     });
   }
@@ -75,22 +61,6 @@ class PackedWeight {
   }
 
  private:
-  static void pack_tap(const GroupedWeight& w, const float* from, int64_t sources, int64_t results,
-                       int64_t width, float* to) {
-    if (w.source_stride == 1) {
-      pack({from, w.result_stride, 1, results, sources}, width, to);
-      return;
-    }
-    for (int64_t c = 0; c < sources; ++c, from += w.source_stride, to += width) {
-      if (w.result_stride == 1) {
-        std::copy_n(from, results, to);
-      } else {
-        for (int64_t r = 0; r < results; ++r) to[r] = from[r * w.result_stride];
-      }
-      std::fill(to + results, to + width, 0.f);
-    }
-  }
-
   const float* data_;
 };
 

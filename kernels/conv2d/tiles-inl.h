@@ -104,7 +104,7 @@ void write_tile(const Planes<Points>& from, int64_t row, const Finish& finish,
   });
   if (finish.changes_nothing()) return;
   for (float* pixel : pixels)
-    if (pixel) finish_row(pixel, image.channels, finish, nullptr, pixel);
+    if (pixel) finish_row(pixel, image.channels, finish, pixel);
 }
 
 }  // namespace lamina::conv2d::LAMINA_ISA

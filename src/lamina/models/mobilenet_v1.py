@@ -32,9 +32,7 @@ class SeparableBlock(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, out_channels, H', W')."""
-        x = self.bn1(self.conv_dw(x))
-        y: Tensor = self.bn2(self.conv_pw(x))
-        return y
+        return nn.apply_block(x, self.conv_dw, self.bn1, self.conv_pw, self.bn2)
 
 
 class MobileNetV1(torch.nn.Module):

@@ -47,8 +47,16 @@ class InvertedResidual(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The block, plus its input where the shapes agree."""
-        y: Tensor = self.conv(x)
-        return x + y if self.has_shortcut else y
+        *expand, (depthwise, depthwise_norm), pointwise, pointwise_norm = self.conv
+        return nn.apply_block(
+            x,
+            depthwise,
+            depthwise_norm,
+            pointwise,
+            pointwise_norm,
+            *(expand[0] if expand else ()),
+            shortcut=self.has_shortcut,
+        )
 
 
 class MobileNetV2(torch.nn.Module):

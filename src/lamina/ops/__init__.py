@@ -32,12 +32,18 @@ from lamina.ops.pool2d import (
     global_max_pool2d,
     max_pool2d,
 )
-from lamina.ops.separable_conv2d import separable_conv2d
+from lamina.ops.separable_conv2d import (
+    Finish,
+    fold_batch_norm,
+    separable_block,
+    separable_conv2d,
+)
 from lamina.ops.squeeze_excite import squeeze_excite
 
 __all__ = [
     "ACTIVATIONS",
     "PADDING_MODES",
+    "Finish",
     "activation",
     "adaptive_avg_pool2d",
     "adaptive_max_pool2d",
@@ -50,6 +56,7 @@ __all__ = [
     "drop_path",
     "dropout",
     "elu",
+    "fold_batch_norm",
     "gelu",
     "get_numerics",
     "global_avg_pool2d",
@@ -64,6 +71,7 @@ __all__ = [
     "pad2d",
     "relu",
     "relu6",
+    "separable_block",
     "separable_conv2d",
     "set_numerics",
     "sigmoid",
