@@ -22,6 +22,12 @@ inline constexpr int block_vectors = 2;
 inline constexpr int block_rows = 6;
 inline constexpr int64_t panel = block_vectors * lanes;  // columns
 
+// What becomes of a sum before it leaves its register: scale * sum + shift, between low and high.
+struct Clamp {
+  const float *scale, *shift;  // per column; null for 1 and 0
+  float low, high;
+};
+
 // Rows of b and of c, of whole registers.
 struct Columns {
   const float* b;
@@ -29,6 +35,7 @@ struct Columns {
   float* c;
   int64_t c_stride;
   bool add;  // to what c holds
+  const Clamp* clamp = nullptr;
 };
 
 template <int Rows, int Vectors>
@@ -58,13 +65,23 @@ struct Sums {
 
   // What c holds is added last: a long sum is one of shorter ones, whose errors do not add up.
   [[gnu::always_inline]] void write(const Columns& columns) const {
+    for_sums(columns, [&](int r, int v, float* to) {
+      const Vector total = columns.add ? sum[r][v] + load(to) : sum[r][v];
+      if (!columns.clamp) return store(to, total);
+      const Clamp& clamp = *columns.clamp;
+      Vector value = clamp.scale ? total * load(clamp.scale + v * lanes) : total;
+      if (clamp.shift) value += load(clamp.shift + v * lanes);
+      store(to, at_most(at_least(value, clamp.low), clamp.high));
+    });
+  }
+
+ private:
+  template <typename Body>
+  [[gnu::always_inline]] static void for_sums(const Columns& columns, const Body& body) {
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
-      for (int v = 0; v < Vectors; ++v) {
-        float* const to = columns.c + r * columns.c_stride + v * lanes;
-        store(to, columns.add ? sum[r][v] + load(to) : sum[r][v]);
-      }
+      for (int v = 0; v < Vectors; ++v) body(r, v, columns.c + r * columns.c_stride + v * lanes);
   }
 };
 

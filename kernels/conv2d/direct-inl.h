@@ -66,9 +66,13 @@ class TileWorker {
       const bool in_place = window.is_dense() && width == columns;
       float* const to = in_place ? result : sums;
       const int64_t stride = in_place ? gather_.result_channels : width;
+      const Finish finish = finish_.from(channel);
+      const Clamp clamp = clamp_of(finish);
+      const bool clamps = in_place && is_clamp(finish) && !finish.changes_nothing();
       if (taps == 0) std::fill_n(sums, count * width, 0.f);
       for_stretches(taps, [&](int64_t tap, int64_t some_taps, int64_t c, int64_t channels) {
         const float* b = weight_.at(p, first_row + tap * gather_.source_depth() + c);
+        const bool ends = tap + some_taps == taps && c + channels == gather_.source_depth();
         const auto rows = [&](int64_t row) {
           return pointers_.data() + (row / block_rows * taps + tap) * block_rows;
         };
@@ -77,10 +81,10 @@ class TileWorker {
               std::min<int64_t>(block_rows, count - row), width,
               Stretches{rows(row), rows(row + block_rows < count ? row + block_rows : row),
                         some_taps, channels, group * gather_.source_depth() + c, 1},
-              Columns{b, width, to + row * stride, stride, tap + c > 0});
+              Columns{b, width, to + row * stride, stride, tap + c > 0,
+                      ends && clamps ? &clamp : nullptr});
       });
-      if (in_place && finish_.changes_nothing()) continue;
-      const Finish finish = finish_.from(channel);
+      if (in_place && (clamps || finish.changes_nothing())) continue;
       for (int64_t row = 0; row < count; ++row)
         finish_row(to + row * stride, columns, finish,
                    gather_.result + pixels_[row] * gather_.result_channels + channel);
@@ -113,7 +117,7 @@ inline void gather(const Gather& gather, const GroupedWeight& w, int64_t taps, i
       gather.images * gather.source_height * gather.source_width * gather.source_channels;
   const int64_t panels = gather.groups * ((gather.result_depth() + panel - 1) / panel);
   const Grid grid(macs, panels, weight_size > source_size);
-  const int64_t zeros_size = round_up(gather.source_channels, 16);
+  const int64_t zeros_size = round_up(gather.adjacent * gather.source_channels, 16);
   Workspace workspace(zeros_size + round_up(weight_size, 16) +
                       grid.threads * TileWorker::scratch());
   float* const zeros = workspace.data();

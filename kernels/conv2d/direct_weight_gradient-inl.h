@@ -71,7 +71,9 @@ class GradientWorker {
 
 inline void direct_weight_gradient(const float* x, const float* dy, const Shape& shape,
                                    Filter<float> dw) {
-  const Gather forward = forward_gather(x, shape, nullptr);
+  Workspace padded(merged_size(shape));
+  const Gather forward = merges(shape) ? merged_gather(x, shape, padded.data(), nullptr)
+                                       : forward_gather(x, shape, nullptr);
   const int64_t taps = shape.taps(), inputs = shape.group_inputs();
   const Panels panels = {shape.group_outputs(), taps * inputs};
   const int64_t panel_count = shape.groups * panels.per_group();
@@ -80,7 +82,8 @@ inline void direct_weight_gradient(const float* x, const float* dy, const Shape&
                   size > shape.positions());
   // Sums that do not fit the caches are worth longer tiles between their visits.
   const int64_t tile = size > (int64_t{1} << 18) ? 512 : 256;
-  const int64_t zeros_size = round_up(shape.inputs, 16), packed_size = tile * panel;
+  const int64_t zeros_size = round_up(forward.adjacent * shape.inputs, 16),
+                packed_size = tile * panel;
   Workspace workspace(zeros_size + grid.threads * packed_size +
                       grid.position_parts() * round_up(size, 16));
   float* const zeros = workspace.data();

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "common/parallel_for.h"
 #include "conv2d/conv2d.h"
 
 namespace lamina::conv2d::LAMINA_ISA {
@@ -47,8 +48,10 @@ struct Gather {
   int64_t result_height, result_width, result_channels;
   int64_t images, groups;
   std::vector<Line> vertical, horizontal;
+  int64_t adjacent = 1;  // pixels that a tap takes, see merged_gather
 
-  int64_t source_depth() const { return source_channels / groups; }
+  // Floats that a tap takes.
+  int64_t source_depth() const { return adjacent * source_channels / groups; }
   int64_t result_depth() const { return result_channels / groups; }
 };
 
@@ -80,6 +83,44 @@ inline Gather gradient_gather(const float* dy, const Shape& s, float* dx) {
           s.groups,
           gradient_lines(s.vertical),
           gradient_lines(s.horizontal)};
+}
+
+// With few channels the taps of a row are one stretch of adjacent pixels: longer products, fewer of
+// them. Where the image has a border the stretch reaches past it, so rows are copied between zeros.
+inline bool merges(const Shape& s) {
+  return s.groups == 1 && s.inputs < 16 && s.horizontal.taps > 1 && s.horizontal.dilation == 1;
+}
+
+// Pixels of a row between its zeros.
+inline int64_t merged_width(const Axis& axis) {
+  return (axis.output_size - 1) * axis.stride + axis.taps;
+}
+inline int64_t merged_size(const Shape& s) {
+  return merges(s) ? s.images * s.vertical.size * merged_width(s.horizontal) * s.inputs : 0;
+}
+
+// The forward gather from a copy at `padded`, whose taps are rows of the window.
+inline Gather merged_gather(const float* x, const Shape& s, float* padded, float* y) {
+  const Axis& axis = s.horizontal;
+  const int64_t width = merged_width(axis), channels = s.inputs;
+  const int64_t first = std::clamp<int64_t>(axis.before, 0, width);
+  const int64_t skipped = std::max<int64_t>(0, -axis.before);
+  const int64_t count = std::clamp<int64_t>(axis.size - skipped, 0, width - first);
+  parallel_for(s.images * s.vertical.size, 16, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      float* const to = padded + row * width * channels;
+      std::fill_n(to, first * channels, 0.f);
+      std::copy_n(x + (row * axis.size + skipped) * channels, count * channels,
+                  to + first * channels);
+      std::fill(to + (first + count) * channels, to + width * channels, 0.f);
+    }
+  });
+  Gather gather = forward_gather(x, s, y);
+  gather.source = padded;
+  gather.source_width = width;
+  gather.horizontal = {{0, 1, axis.output_size, axis.stride, {{0, 0}}}};
+  gather.adjacent = axis.taps;
+  return gather;
 }
 
 // The pixels under the taps of one phase.

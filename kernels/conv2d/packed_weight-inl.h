@@ -29,28 +29,32 @@ class PackedWeight {
  public:
   Panels panels;
 
+  // `taps` are those of the gather.
   static int64_t size(const Gather& g, int64_t taps) {
     return g.groups * taps * g.source_depth() * round_up(g.result_depth(), lanes);
   }
 
   PackedWeight(const Gather& gather, int64_t taps, const GroupedWeight& w, float* to)
       : panels{gather.result_depth(), taps * gather.source_depth()}, data_(to) {
-    const int64_t depth = gather.source_depth(), chunk = std::min<int64_t>(depth, 64);
-    const int64_t chunks = (depth + chunk - 1) / chunk;
+    const int64_t depth = gather.source_depth() / gather.adjacent;
+    const int64_t chunk = std::min<int64_t>(depth, 64), chunks = (depth + chunk - 1) / chunk;
     parallel_for(gather.groups * panels.per_group() * chunks, 4, [&](int64_t begin, int64_t end) {
       for (int64_t item = begin; item < end; ++item) {
         const int64_t p = item / chunks, c = item % chunks * chunk;
         const float* from = w.data + p / panels.per_group() * w.group_stride +
                             panels.first(p) * w.result_stride + c * w.source_stride;
         int64_t tap = 0;
+        const auto pack_tap = [&](int64_t row, int64_t column) {
+          pack_rows(from + row * w.row_stride + column * w.column_stride, w.source_stride,
+                    w.result_stride, std::min(chunk, depth - c), panels.columns(p), panels.width(p),
+                    to + panels.start(p) + (tap++ * depth + c) * panels.width(p));
+        };
         for (const Line& vertical : gather.vertical)
           for (const Line& horizontal : gather.horizontal)
             for (const Line::Tap& u : vertical.taps)
               for (const Line::Tap& v : horizontal.taps)
-                pack_rows(from + u.tap * w.row_stride + v.tap * w.column_stride, w.source_stride,
-                          w.result_stride, std::min(chunk, depth - c), panels.columns(p),
-                          panels.width(p),
-                          to + panels.start(p) + (tap++ * depth + c) * panels.width(p));
+                for (int64_t column = 0; column < gather.adjacent; ++column)
+                  pack_tap(u.tap, v.tap + column);
       }
     });
   }

@@ -12,7 +12,12 @@ int64_t macs(const Shape& s) { return s.positions() * s.outputs * s.group_inputs
 
 void direct(const float* x, Filter<const float> w, const Shape& shape, const Finish& finish,
             float* y) {
-  gather(forward_gather(x, shape, y), forward_weight(shape, w), shape.taps(), macs(shape), finish);
+  const GroupedWeight weight = forward_weight(shape, w);
+  if (!merges(shape))
+    return gather(forward_gather(x, shape, y), weight, shape.taps(), macs(shape), finish);
+  Workspace workspace(merged_size(shape));
+  gather(merged_gather(x, shape, workspace.data(), y), weight, shape.vertical.taps, macs(shape),
+         finish);
 }
 
 void direct_input_gradient(const float* dy, Filter<const float> w, const Shape& shape, float* dx) {

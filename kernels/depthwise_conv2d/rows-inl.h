@@ -4,10 +4,11 @@
 // them interleaved, and so is the gradient of a strided one: see Phase.
 #pragma once
 
+#include <limits>
 #include <type_traits>
 #include <utility>
 
-#include "common/activation-inl.h"
+#include "common/finish-inl.h"
 #include "common/vector.h"
 
 namespace lamina::depthwise_conv2d::LAMINA_ISA {
@@ -40,6 +41,7 @@ struct Pitch {
 struct Finish {
   const float* bias;                      // per channel, or null
   void (*activate)(Vector*, int, float);  // or null
+  float low, high;                        // what a clamp is enough for needs no call
   float negative_slope;
   bool streaming;
 };
@@ -92,6 +94,7 @@ template <int Count, bool Inside, typename Width, typename Use>
 template <int Columns, typename Width>
 [[gnu::always_inline]] inline void finish(const Finish& by, Vector (&total)[Columns], float* out,
                                           int64_t pitch, Width width) {
+  for (int k = 0; k < Columns; ++k) total[k] = at_most(at_least(total[k], by.low), by.high);
   if (by.activate) {
     Vector z[Columns];  // a copy, so that `total` itself need not live in memory
     for (int k = 0; k < Columns; ++k) z[k] = total[k];
@@ -240,6 +243,17 @@ auto with_taps(const Phase& phase, const Body& body) {
 template <Activation A>
 void activate_registers(Vector* z, int count, float negative_slope) {
   for (int k = 0; k < count; ++k) z[k] = activate<A>(z[k], negative_slope);
+}
+
+inline Finish finish_of(Epilogue epilogue, const float* bias, bool streaming) {
+  const lamina::Finish plain = {nullptr, nullptr, epilogue};
+  const Clamp clamp = clamp_of(plain);
+  Finish finish = {bias, nullptr, clamp.low, clamp.high, epilogue.negative_slope, streaming};
+  if (is_clamp(plain)) return finish;
+  finish.low = -std::numeric_limits<float>::infinity();
+  with_activation(epilogue.activation,
+                  [&]<Activation A>() { finish.activate = activate_registers<A>; });
+  return finish;
 }
 
 // z = dy * activation'(z)

@@ -18,21 +18,30 @@ namespace depthwise = depthwise_conv2d::LAMINA_ISA;
 // Positions of a band: a panel of weights that comes by should meet some blocks.
 constexpr int64_t band_positions = 48;
 
-// A matrix of weights in panels.
+// A matrix of weights in panels, with what follows it.
 class PackedPointwise {
  public:
   PackedPointwise(const Pointwise& layer, int64_t sources, int64_t results, float* to)
-      : layer_(layer), sources_(sources), panels_{results, sources}, data_(to) {
+      : sources_(sources), panels_{results, sources}, data_(to), finish_(layer.finish) {
     if (!layer.weight) return;
     parallel_for(panels_.per_group(), 1, [&](int64_t begin, int64_t end) {
       for (int64_t p = begin; p < end; ++p)
         pack_rows(layer.weight + panels_.first(p) * sources, 1, sources, sources,
                   panels_.columns(p), panels_.width(p), to + panels_.start(p));
     });
+    // Padded as the panels are.
+    float* after = to + panels_.group_size();
+    for (const float** parameter : {&finish_.scale, &finish_.shift}) {
+      if (!*parameter) continue;
+      std::copy_n(*parameter, results, after);
+      std::fill(after + results, after + round_up(results, lanes), 0.f);
+      *parameter = after;
+      after += round_up(results, lanes);
+    }
   }
 
   static int64_t size(int64_t sources, int64_t results) {
-    return sources * round_up(results, lanes);
+    return (sources + 2) * round_up(results, lanes);
   }
 
   // Adjacent pixels of `from` to those of `to`; `beside`, laid out as `to`, is added last.
@@ -42,33 +51,45 @@ class PackedPointwise {
     for (int64_t p = 0; p < panels_.per_group(); ++p) {
       const int64_t first = panels_.first(p), columns = panels_.columns(p);
       const int64_t width = panels_.width(p);
-      const Finish finish = layer_.finish.from(first);
+      const Finish finish = finish_.from(first);
+      const Clamp clamp = clamp_of(finish);
+      const bool clamps = is_clamp(finish), in_place = clamps && width == columns;
       for (int64_t pixel = 0; pixel < pixels; pixel += block_rows) {
         const int64_t count = std::min<int64_t>(block_rows, pixels - pixel);
-        const float* rows[block_rows];
-        for (int64_t r = 0; r < count; ++r) rows[r] = from + (pixel + r) * sources_;
-        block_product(count, width, Stretches{rows, rows, 1, sources_, 0, 1},
-                      Columns{data_ + panels_.start(p), width, sums, width, false});
+        const float *rows[block_rows], *next[block_rows];
         for (int64_t r = 0; r < count; ++r) {
-          float* const result = to + (pixel + r) * results + first;
-          finish_row(sums + r * width, columns, finish, result);
-          if (beside) add(beside + (pixel + r) * results + first, columns, result);
+          rows[r] = from + (pixel + r) * sources_;
+          next[r] = rows[r] + (pixel + 2 * block_rows <= pixels ? block_rows * sources_ : 0);
+        }
+        float* const result = to + pixel * results + first;
+        const Columns target = {data_ + panels_.start(p),   width, in_place ? result : sums,
+                                in_place ? results : width, false, clamps ? &clamp : nullptr};
+        block_product(count, width, Stretches{rows, next, 1, sources_, 0, 1}, target);
+        for (int64_t r = 0; r < count; ++r) {
+          float* const row = result + r * results;
+          if (!clamps) {
+            finish_row(sums + r * width, columns, finish, row);
+          } else if (!in_place) {
+            move(sums + r * width, nullptr, columns, row);
+          }
+          if (beside) move(row, beside + (pixel + r) * results + first, columns, row);
         }
       }
     }
   }
 
  private:
-  static void add(const float* from, int64_t count, float* to) {
+  static void move(const float* from, const float* beside, int64_t count, float* to) {
     for_registers(count, [&](int64_t at, auto part) {
-      store(to + at, load(to + at, part) + load(from + at, part), part);
+      const Vector v = load(from + at, part);
+      store(to + at, beside ? v + load(beside + at, part) : v, part);
     });
   }
 
-  const Pointwise& layer_;
   const int64_t sources_;
   const Panels panels_;
   const float* data_;
+  Finish finish_;
 };
 
 // The depthwise kernel's plan, its weights scaled beforehand: they are few.
@@ -95,10 +116,7 @@ class Worker {
         ring_(scratch),
         band_(scratch + (expand ? slots_ * row_size() : 0)),
         y_(y) {
-    finish_ = {plan.bias, nullptr, finish.epilogue.negative_slope, false};
-    with_activation(finish.epilogue.activation, [&]<Activation A>() {
-      if constexpr (A != Activation::none) finish_.activate = depthwise::activate_registers<A>;
-    });
+    finish_ = depthwise::finish_of(finish.epilogue, plan.bias, false);
   }
 
   static int64_t ring_rows(const Shape& s, int64_t band_rows) {

@@ -102,6 +102,23 @@ def fold_batch_norm(
         >>> finish.scale, finish.shift
         (tensor([0.5000]), tensor([-0.5000]))
     """
+    tensors = (running_mean, running_var, weight, bias)
+    if native.runs_directly(tensors) and _fuses(*tensors) and all(
+        tensor is None or tensor.is_contiguous() for tensor in tensors
+    ):
+        # Five small ops of PyTorch's for each layer would cost as much as a small block.
+        scale, shift = torch.empty((2, running_mean.shape[0])).unbind()
+        native.kernels.batch_norm2d_fold(
+            running_mean.data_ptr(),
+            running_var.data_ptr(),
+            native.address(weight),
+            native.address(bias),
+            running_mean.shape[0],
+            eps,
+            scale.data_ptr(),
+            shift.data_ptr(),
+        )
+        return Finish(scale, shift, activation)
     scale = torch.rsqrt(running_var + eps)
     scale = scale if weight is None else scale * weight
     shift = -running_mean * scale
