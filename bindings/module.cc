@@ -35,4 +35,5 @@ NB_MODULE(_native, module) {
   lamina::bind_conv2d(module);
   lamina::bind_dropout(module);
   lamina::bind_pool2d(module);
+  lamina::bind_roofline(module);
 }
