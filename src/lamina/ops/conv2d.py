@@ -226,7 +226,8 @@ def _kernel(
 
 
 def _fake(x: Tensor, weight: Tensor, scale: Any, shift: Any, *options: Any) -> Tensor:
-    problem = _problem(x, weight, *options[:4], "forward")
+    stride, padding, dilation, groups, *_ = options
+    problem = _problem(x, weight, stride, padding, dilation, groups, "forward")
     return native.fake_empty(x, problem.output_shape, _is_channels_last(x, weight))
 
 

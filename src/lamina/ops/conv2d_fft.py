@@ -10,6 +10,8 @@ section 2.2.
 
 from __future__ import annotations
 
+from math import prod
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -48,7 +50,7 @@ def weight_gradient(x: Tensor, dy: Tensor, weight: Tensor, problem: Problem) -> 
     spectra = _product(
         "ngcp,ngmp->gmcp", _padded(x, problem, size), _spectrum(dy, problem, size).conj()
     )
-    planes = torch.fft.irfft2(spectra.unflatten(-1, _half(size)), size)
+    planes = _planes(spectra, size)
     (rows, columns), (down, right) = problem.kernel_size, problem.dilation
     taps = planes[..., : rows * down : down, : columns * right : right]
     return taps.flatten(0, 1).contiguous()
@@ -60,12 +62,15 @@ def _half(size: Pair) -> Pair:
 
 
 def _product(equation: str, left: Tensor, right: Tensor) -> Tensor:
-    return torch.einsum(equation, left, right)
+    product: Tensor = torch.einsum(equation, left, right)
+    return product
 
 
 def _spectrum(image: Tensor, problem: Problem, size: Pair) -> Tensor:
     """(N, groups, channels of a group, frequencies)."""
-    return torch.fft.rfft2(image, size).flatten(2).unflatten(1, (problem.groups, -1))
+    batch, groups = image.shape[0], problem.groups
+    spectra: Tensor = torch.fft.rfft2(image, size)
+    return spectra.reshape(batch, groups, image.shape[1] // groups, prod(_half(size)))
 
 
 def _padded(x: Tensor, problem: Problem, size: Pair) -> Tensor:
@@ -82,8 +87,15 @@ def _kernel(weight: Tensor, problem: Problem, size: Pair) -> Tensor:
         )
         spread[:, :, ::down, ::right] = weight
         weight = spread
-    return torch.fft.rfft2(weight, size).flatten(2).unflatten(0, (problem.groups, -1))
+    outputs, inputs = weight.shape[:2]
+    spectra: Tensor = torch.fft.rfft2(weight, size)
+    return spectra.reshape(problem.groups, outputs // problem.groups, inputs, prod(_half(size)))
 
 
 def _inverse(spectra: Tensor, problem: Problem, size: Pair) -> Tensor:
-    return torch.fft.irfft2(spectra.flatten(1, 2).unflatten(-1, _half(size)), size)
+    return _planes(spectra.flatten(1, 2), size)
+
+
+def _planes(spectra: Tensor, size: Pair) -> Tensor:
+    planes: Tensor = torch.fft.irfft2(spectra.reshape(*spectra.shape[:-1], *_half(size)), size)
+    return planes

@@ -9,13 +9,14 @@ Algorithms for Convolutional Neural Networks" (2016), section 4.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from lamina.ops import memory, native
 from lamina.theory.conv2d_problem import Problem
+
+Sizes = Sequence[int]
 
 ALGORITHMS = ("direct", "winograd_4x4", "winograd_2x2")
 
@@ -108,7 +109,7 @@ def _planes(x: Tensor) -> tuple[int, int, int]:
     return x.shape[0], x.shape[1], x.shape[2] * x.shape[3]
 
 
-def _geometry(problem: Problem) -> tuple[Sequence[Any], ...]:
+def _geometry(problem: Problem) -> tuple[Sizes, Sizes, Sizes, Sizes, Sizes, Sizes, Sizes]:
     """As the kernels take it: bindings/conv2d.cc names the items."""
     (top, _), (left, _) = problem.padding
     images, channels = problem.input_shape[:2]
