@@ -63,6 +63,11 @@ def choose(problem: Problem) -> str:
     return _fastest(problem, names)
 
 
+def beats_matrix_product(problem: Problem) -> bool:
+    """Whether a dense layer, as a convolution, is faster by our kernel than by PyTorch's product."""
+    return _fastest(problem, ("matrix_product", "direct")) == "direct"
+
+
 def _serves(name: str, problem: Problem) -> bool:
     if name in ("onednn", "direct"):
         return True
@@ -76,7 +81,7 @@ def _fastest(problem: Problem, names: tuple[str, ...]) -> str:
 
 
 def cost(name: str, problem: Problem) -> AlgorithmCost:
-    """What an algorithm does; PyTorch's own is the direct sum."""
-    if name == "onednn":
-        return replace(theory.direct(problem), algorithm="onednn")
+    """What an algorithm does; PyTorch's own are the direct sum."""
+    if name in ("onednn", "matrix_product"):
+        return replace(theory.direct(problem), algorithm=name)
     return theory.ALGORITHMS[name](problem)
