@@ -52,6 +52,7 @@ def inspect(
         model: any module: functional operators, shared and lazy modules, several inputs and
             outputs, Keras models on the torch backend.
         input_size: a size with the batch, ``(1, 3, 224, 224)``; several, or one per argument name.
+            A Keras model that knows its inputs needs none: one sample is taken.
         input_data: in its place a tensor, a tuple of arguments or a dict of named arguments.
         dtype: of the inputs made from ``input_size``.
         training: count the model in training (True) or inference (False) mode; ``None`` leaves

@@ -13,6 +13,7 @@ from statistics import fmean
 import torch
 from torch import Tensor, nn
 
+from lamina.inspect.dialect import is_leaf, modules_of, state_of
 from lamina.inspect.recorder import Entry, Recorder
 from lamina.inspect.rows import ACTIVATIONS, LIBRARIES, snake
 from lamina.report.account import Health
@@ -43,8 +44,8 @@ class Observer:
         self._recorder: Recorder | None = None
         self._sealed = [
             name
-            for name, module in model.named_modules()
-            if type(module).__module__.startswith(LIBRARIES) and not any(module.children())
+            for module, name in modules_of(model).items()
+            if type(module).__module__.startswith(LIBRARIES) and is_leaf(module)
         ]
 
     def begin(self) -> None:
@@ -88,10 +89,11 @@ class Observer:
     def gradients(self) -> None:
         """Read the gradients, and remember the weights before the optimiser changes them."""
         self._before = []
-        for name, module in self.model.named_modules():
-            own = [p for p in module.parameters(recurse=False) if p.grad is not None]
-            if not own:
-                continue
+        owned: dict[str, list[Tensor]] = defaultdict(list)
+        for name, _, tensor, _ in state_of(self.model):
+            if tensor.grad is not None:
+                owned[name].append(tensor)
+        for name, own in owned.items():
             flat = torch.cat([p.grad.detach().flatten() for p in own if p.grad is not None])
             seen = self._seen[name, 0]
             seen["gradient_norm"].append(float(flat.norm()))
