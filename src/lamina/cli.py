@@ -219,6 +219,7 @@ def inspect(
         measure=measure,
         train_data=batches,
     )
+    account.model = target  # one class, ResNet say, may be several models
     console = Console()
     if out is not None:
         _write(out, written(account, wanted))

@@ -69,11 +69,11 @@ def _median(timing: Timing | None) -> float | None:
     return timing.median if timing else None
 
 
-def _cells(row: Row) -> dict[str, Any]:
+def _cells(row: Row, *, tree: bool) -> dict[str, Any]:
     output = row.output_shapes[0] if row.output_shapes else None
     container = row.is_container
     return {
-        "layer": "  " * row.depth + (row.label if row.depth == 0 else _short(row)),
+        "layer": _branch(row) if tree else row.label,
         "kind": "" if container else row.kind,
         "settings": row.settings,
         "output": units.shape(output) if output is not None else None,
@@ -92,25 +92,30 @@ def _cells(row: Row) -> dict[str, Any]:
     }
 
 
-def _short(row: Row) -> str:
-    """The last part of the label: the tree shows the rest."""
-    return row.label.rpartition(".")[2] or row.label
+def _branch(row: Row) -> str:
+    """The last part of the label, as deep as it was called: the tree shows the rest."""
+    return "  " * row.depth + (row.label.rpartition(".")[2] or row.label)
 
 
 def _rest(account: Account) -> Iterable[dict[str, Any]]:
     totals = account.totals
     if totals.rest_forward is not None:
         yield {
-            "layer": "(rest: Python, autograd, gaps)",
+            "layer": "(rest)",
             "kind": "",
-            "settings": "",
+            "settings": "Python, autograd, gaps",
             "forward_time": totals.rest_forward,
             "backward_time": totals.rest_backward,
         }
 
 
-def as_table(account: Account) -> Table:
-    """The table of an account: a line per row, the totals last."""
+def as_table(account: Account, *, tree: bool = False) -> Table:
+    """The table of an account: a line per row, the totals last.
+
+    Args:
+        account: what is shown.
+        tree: indent each layer below its caller; only where lines keep their order and spaces.
+    """
     totals = account.totals
     sums = {
         "layer": f"Total ({totals.coverage})",
@@ -125,7 +130,8 @@ def as_table(account: Account) -> Table:
         "backward_time": _median(totals.time_backward),
     }
     columns = _columns(account)
-    return Table(columns, [*map(_cells, account.rows), *_rest(account)], total=sums)
+    rows = [_cells(row, tree=tree) for row in account.rows]
+    return Table(columns, [*rows, *_rest(account)], total=sums)
 
 
 def remarks(account: Account) -> list[str]:
@@ -164,7 +170,7 @@ def render(account: Account) -> RenderableType:
     """What a rich console prints for an account."""
     title = Text(f"{units.printable(account.model)}", style="bold")
     lines = [Text(line, style="dim") for line in remarks(account)]
-    return Group(title, table.to_terminal(as_table(account)), *lines)
+    return Group(title, table.to_terminal(as_table(account, tree=True)), *lines)
 
 
 def to_text(account: Account) -> str:
