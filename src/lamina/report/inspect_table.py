@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -194,8 +195,16 @@ def to_markdown(account: Account) -> str:
 
 
 def to_json(account: Account) -> str:
-    """Everything an account holds."""
-    return json.dumps(account.as_dict(), indent=2)
+    """Everything an account holds; JSON knows no infinity, so what is not finite is null."""
+    return json.dumps(_finite(account.as_dict()), indent=2, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 _CSV_FIELDS = [
