@@ -220,3 +220,11 @@ def test_help_does_not_wait_for_lightning():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "False", done.stderr
+
+
+def test_the_package_is_the_command_line_too():
+    done = subprocess.run(
+        [sys.executable, "-m", "lamina", "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert "doctor" in done.stdout

@@ -192,19 +192,6 @@ def test_double_backward():
         assert_as_good_as_torch(ours, torchs, truth, "second derivative")
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_opcheck(training):
-    x = torch.randn(4, 3, 5, 5, requires_grad=True)
-    weight, bias = (torch.randn(3, requires_grad=True) for _ in range(2))
-    if training:
-        op = torch.ops.lamina.batch_norm_training.default
-        torch.library.opcheck(op, (x, weight, bias, 1e-5, "relu", 0.01))
-        return
-    statistics = torch.randn(3), torch.rand(3)
-    op = torch.ops.lamina.batch_norm_inference.default
-    torch.library.opcheck(op, (x, *statistics, weight, bias, 1e-5, "silu", 0.01))
-
-
 def test_function_transforms_take_pytorchs_route():
     x = torch.randn(2, 4, 3, 5, 5)
 
