@@ -192,6 +192,21 @@ def test_double_backward():
         assert_as_good_as_torch(ours, torchs, truth, "second derivative")
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_double_backward_of_a_bias_without_a_weight(dtype, training):
+    """PyTorch's own gives none: the bias's gradient is dy's sum, whose derivative is one."""
+    x = torch.randn(4, 3, 5, 5, dtype=dtype)
+    bias = torch.randn(3, dtype=dtype, requires_grad=True)
+    statistics = torch.zeros(3, dtype=dtype), torch.ones(3, dtype=dtype)
+    y = ops.batch_norm(x, *statistics, None, bias, training=training)
+    dy = torch.randn_like(y).requires_grad_()
+    (gradient,) = torch.autograd.grad(y, bias, dy, create_graph=True)
+    torch.testing.assert_close(gradient, dy.sum((0, 2, 3)))
+    (second,) = torch.autograd.grad(gradient.sum(), dy)
+    torch.testing.assert_close(second, torch.ones_like(dy))
+
+
 def test_function_transforms_take_pytorchs_route():
     x = torch.randn(2, 4, 3, 5, 5)
 
