@@ -30,7 +30,7 @@ def _draw(layer: Dropout | SpatialDropout2D | DropPath) -> Tensor:
     ``SeedGenerator.next`` in PyTorch's words: Keras's go through numpy, where no compiler follows.
     """
     state = layer.seed_generator.state
-    drawn = keras.ops.convert_to_tensor(state).to(torch.int64, copy=True)
+    drawn: Tensor = keras.ops.convert_to_tensor(state).to(torch.int64, copy=True)
     state.assign(drawn + torch.tensor([0, 1], device=drawn.device))
     return drawn
 
