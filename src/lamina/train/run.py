@@ -5,7 +5,6 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +24,16 @@ from lamina.report.training import TrainingReport, training_page
 from lamina.report.units import duration, percent
 from lamina.train.batches import Batch, FixedBatches, train_loader
 from lamina.train.callbacks import Checkpointing, History, ProgressBar
-from lamina.train.checkpoints import CheckpointFolder, checkpoints, newest_good, write_file
+from lamina.train.checkpoints import CheckpointFolder, checkpoints, newest_good
 from lamina.train.classifier import Classifier
 from lamina.train.config import TrainConfig, config_document, read_config
 from lamina.train.data import Facts, ImageData, load_data
 from lamina.train.environment import describe
 from lamina.train.evaluation import Evaluation, evaluate, examples
+from lamina.train.files import write_file
 from lamina.train.health import HealthMonitor
 from lamina.train.quiet import event_logger, quiet_lightning
-from lamina.train.ranks import rank, ranks, ranks_here, restarted
+from lamina.train.ranks import TIMEOUT, join, rank, ranks, ranks_here, restarted
 from lamina.train.trace import trace_layers
 
 
@@ -233,11 +233,9 @@ def _run(
 
 def _trainer(config: TrainConfig, out: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
     accelerator = _accelerator(config.device)
-    together = DDPStrategy(
-        process_group_backend="nccl" if accelerator == "cuda" else "gloo",
-        # A rank that hangs is an error after a while, not a wait for ever.
-        timeout=timedelta(minutes=5),
-    )
+    backend = "nccl" if accelerator == "cuda" else "gloo"
+    join(backend)
+    together = DDPStrategy(process_group_backend=backend, timeout=TIMEOUT)
     return pl.Trainer(
         max_epochs=config.epochs,
         accelerator=accelerator,
