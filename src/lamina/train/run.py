@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from lamina import __version__
 from lamina.errors import InputError
 from lamina.inspect import inspect
+from lamina.inspect.dialect import is_keras
 from lamina.models.target import is_code, load_model
 from lamina.report.layers import layer_table
 from lamina.report.table import to_terminal
@@ -168,6 +169,11 @@ def _run(
     pl.seed_everything(config.seed, verbose=False)
     classes = len(data.facts.classes)
     model = load_model(target, num_classes=classes, in_channels=data.facts.channels)
+    if is_keras(model):
+        raise InputError(
+            f"model: {target!r} is a Keras model, which trains with its own compile and fit; "
+            "expected a torch.nn.Module that takes images (N, C, H, W)"
+        )
     layers = trace_layers(model, data.facts.input_shape, classes)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError(f"model: expected parameters to train, {target!r} has none")
