@@ -135,10 +135,6 @@ def test_doctor_without_kernels_says_why(call, monkeypatch):
         ("train --model digits_cn", "did you mean 'digits_cnn'?"),
         ("train --model absent.py:net", "model: no file 'absent.py'"),
         ("train --model absent_package:net", "model: importing absent_package failed"),
-        (
-            "train --model keras:Sequential",
-            "'keras:Sequential' is a Keras model, which trains with",
-        ),
         ("train --image-size 9", "image_size: expected none for digits"),
         ("train --on-bad-image skp", "on_bad_image: expected error or skip, got 'skp'; did you"),
         ("train --resume {tmp}", "no run folder"),
