@@ -19,6 +19,7 @@ from lamina.errors import InputError
 from lamina.inspect import inspect
 from lamina.inspect.dialect import is_keras
 from lamina.models.target import is_code, load_model
+from lamina.report.account import Account
 from lamina.report.layers import layer_table
 from lamina.report.table import to_terminal
 from lamina.report.training import TrainingReport, training_page
@@ -211,8 +212,9 @@ def _run(
         run=str(out),
     )
     if rank() == 0:
-        account = inspect(model, data.facts.input_shape, training=True)
-        monitor.add_to(account, history.rows)
+        account = _account(model, data.facts.input_shape, console)
+        if account is not None:
+            monitor.add_to(account, history.rows)
         report = TrainingReport(
             title=f"{config.model} on {data.name}",
             accuracy=result.accuracy,
@@ -288,6 +290,22 @@ def _nothing_left_without_a_checkpoint(out: Path) -> Iterator[None]:
         if rank() == 0 and not checkpoints(out):
             shutil.rmtree(out, ignore_errors=True)
         raise
+
+
+def _account(
+    model: torch.nn.Module, input_shape: tuple[int, ...], console: Console
+) -> Account | None:
+    """Have the layers account for a training step; where they cannot, the run is not lost for it.
+
+    Of one image; of two where batch normalisation refuses one value per channel.
+    """
+    for images in (1, 2):
+        try:
+            return inspect(model, (images, *input_shape[1:]), training=True)
+        except InputError as error:
+            reason = error
+    console.print(f"report: without accounts of the layers: {reason}", style="yellow", markup=False)
+    return None
 
 
 def _summary(result: RunResult, test: Evaluation, out: Path) -> str:
