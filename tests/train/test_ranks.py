@@ -116,20 +116,36 @@ def test_a_rank_that_is_killed_costs_nothing_but_time(tmp_path):
     assert (tmp_path / "dies" / "report.html").is_file()
 
 
-def test_ranks_that_do_not_find_each_other_try_again_and_then_say_so(monkeypatch):
-    attempts = []
+class Store:
+    """As one that both ranks have reached."""
 
-    def failing(backend, timeout):
-        attempts.append((backend, timeout))
+    def set_timeout(self, timeout):
+        pass
+
+    def add(self, key, count):
+        return 2
+
+
+def test_ranks_that_do_not_find_each_other_try_again_and_then_say_so(monkeypatch):
+    attempts, prefixes, settled = [], [], []
+
+    def failing(backend, *, store, rank, world_size, timeout):
+        attempts.append((backend, timeout.total_seconds()))
         if len(attempts) < succeeds_at:
             raise torch.distributed.DistNetworkError("connection refused\nand more")
 
+    c10d = torch.distributed.distributed_c10d
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(ranks, "rendezvous", lambda *_, **__: iter([(Store(), 0, 2)]))
+    monkeypatch.setattr(ranks, "PrefixStore", lambda name, store: prefixes.append(name) or store)
     monkeypatch.setattr(torch.distributed, "init_process_group", failing)
+    monkeypatch.setattr(c10d, "_set_pg_timeout", settled.append)
     succeeds_at = 3
-    ranks.join("gloo", wait=0.0)
-    assert attempts == [("gloo", ranks.TIMEOUT)] * 3
+    ranks.join("gloo", patience=1.0)
+    assert attempts == [("gloo", 1.0), ("gloo", 2.0), ("gloo", 4.0)]
+    assert prefixes == ["attempt 0", "attempt 1", "attempt 2"]
+    assert settled == [ranks.TIMEOUT]
     succeeds_at = 99
     with pytest.raises(RunError, match=r"rank 0 of 2 did not find .* \(connection refused\); tor"):
-        ranks.join("gloo", wait=0.0)
+        ranks.join("gloo", patience=1.0)
     assert len(attempts) == 3 + ranks.ATTEMPTS
