@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -91,9 +92,14 @@ def test_doctor_says_what_runs_what_and_what_is_missing(call):
     assert {"torch", "keras", "lightning", "numpy"} <= facts["versions"].keys()
     for kind, said in facts["kinds"].items():
         assert ("kernel (" in said) == (kind in native.kinds())
+    for kind in ("separable_conv2d", "squeeze_excite"):
+        parts = facts["kinds"][kind].removeprefix("made of ")
+        assert set(parts.replace(" then", "").replace(" and", ",").split(", ")) <= set(KINDS)
     _, out, _ = call("doctor")
     for kind in KINDS:
         assert kind in out
+    for file in facts["openmp"]:
+        assert Path(file).is_absolute() and Path(file).name in out
     assert environment.version("no-such-distribution") == "not installed"
 
 
@@ -147,6 +153,17 @@ def test_bad_input_is_one_line_exit_code_2_and_nothing_written(
     assert message in err
     assert err.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_keras_model_is_told_how_it_trains(call, tmp_path):
+    source = "import keras\ndef net(): return keras.Sequential([keras.layers.Dense(10)])\n"
+    (tmp_path / "mine.py").write_text(source)
+    target = f"{tmp_path / 'mine.py'}:net"
+    code, out, err = call("train", "--model", target, "--out", tmp_path / "run")
+    assert (code, out) == (2, "")
+    assert f"{target!r} is a Keras model, which trains with its own compile and fit" in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
@@ -220,3 +237,11 @@ def test_help_does_not_wait_for_lightning():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "False", done.stderr
+
+
+def test_the_package_is_the_command_line_too():
+    done = subprocess.run(
+        [sys.executable, "-m", "lamina", "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert "doctor" in done.stdout

@@ -135,7 +135,8 @@ def inspect(
     target: Annotated[
         str,
         typer.Argument(
-            help="A name of lamina.models, pkg.mod:factory or file.py:factory.", metavar="MODEL"
+            help="A name of lamina.models, pkg.mod:factory, file.py:factory or a .keras file.",
+            metavar="MODEL",
         ),
     ],
     sizes: Annotated[
@@ -161,18 +162,37 @@ def inspect(
         str | None,
         typer.Option(help="Budgets; leave with 1 above them: macs<=600M,peak_memory<=200MB."),
     ] = None,
+    allow_custom_code: Annotated[
+        bool,
+        typer.Option(
+            "--allow-custom-code",
+            help="Run what a .keras file holds or names; only if you trust it.",
+        ),
+    ] = False,
 ) -> None:
     """Have every layer of a model account for itself: what it is, does, costs and could cost."""
+    import os
+
     from rich.console import Console
 
     from lamina.inspect import inspect as account_for
     from lamina.inspect.budgets import exceeded, parse_budgets
-    from lamina.inspect.command import format_of, parse_sizes, written
+    from lamina.inspect.command import check_out, format_of, parse_sizes, written
+    from lamina.inspect.dialect import is_keras, own_inputs
+    from lamina.interchange import load_keras_file
     from lamina.models.target import load_model
     from lamina.report.inspect_table import render
 
+    # A factory may build a Keras model; only one on the torch backend is made of modules.
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # Keras imports TensorFlow where it can
+
     wanted, budgets = format_of(form, out), parse_budgets(fail_on) if fail_on else []
     input_size = parse_sizes(sizes) if sizes else None
+    check_out(out)
+    is_file = target.endswith(".keras")
+    if allow_custom_code and not is_file:
+        raise InputError(f"allow-custom-code: speaks of a .keras file, the model is {target!r}")
     batches, arguments = None, {}
     if data is not None:
         from lamina.train.data import load_data
@@ -182,16 +202,24 @@ def inspect(
             raise InputError("data: judges training; say --train as well")
         images = load_data(data, warn=_warn)
         arguments = {"num_classes": len(images.facts.classes), "in_channels": images.facts.channels}
-        batches, input_size = sample_batches(images), input_size or images.facts.input_shape
-    if input_size is None:
+    if is_file:
+        network = load_keras_file(target, allow_custom_code=allow_custom_code)
+    else:
+        network = load_model(target, **arguments)
+    if data is not None:
+        batches = sample_batches(images, channels_last=is_keras(network))
+        if not is_keras(network):
+            input_size = input_size or images.facts.input_shape
+    if input_size is None and not own_inputs(network):
         raise InputError("input: expected a size such as --input 1,3,224,224")
     account = account_for(
-        load_model(target, **arguments),
+        network,
         input_size,
         training=training,
         measure=measure,
         train_data=batches,
     )
+    account.model = target  # one class, ResNet say, may be several models
     console = Console()
     if out is not None:
         _write(out, written(account, wanted))

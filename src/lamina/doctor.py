@@ -1,6 +1,7 @@
 """What lamina found on this machine, what it uses, and what falls back to PyTorch's ops."""
 
 import platform
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,10 @@ KINDS = (
     "activation",
     "squeeze_excite",
 )
+_MADE_OF = {
+    "separable_conv2d": "depthwise_conv2d, then conv2d",
+    "squeeze_excite": "pool2d, then dense and activation",
+}
 _DISTRIBUTIONS = ("torch", "lightning", "numpy", "keras", "safetensors", "scikit-learn", "pillow")
 
 
@@ -103,7 +108,7 @@ def show(diagnosis: Diagnosis, console: Console) -> None:
         {
             "processor": diagnosis.processor,
             "threads": diagnosis.threads,
-            "OpenMP": "\n".join(diagnosis.openmp) or "none loaded",
+            "OpenMP": "\n".join(map(_within_the_path, diagnosis.openmp)) or "none loaded",
         }
         | {f"instruction set {name}": fact for name, fact in runs.items()},
     )
@@ -133,4 +138,12 @@ def _served_by(kind: str) -> str:
         return f"lamina's kernel ({native.instruction_set()})"
     if native.reason_for_absence:
         return "PyTorch's op: no kernels are loaded"
+    if kind in _MADE_OF:
+        return f"made of {_MADE_OF[kind]}"
     return "PyTorch's op: no kernel for this kind"
+
+
+def _within_the_path(file: str) -> str:
+    """A file as it is called where Python finds it; whole if it lies elsewhere."""
+    folders = [folder for folder in sys.path if folder and file.startswith(f"{folder}/")]
+    return file[len(max(folders, key=len)) + 1 :] if folders else file

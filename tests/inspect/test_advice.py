@@ -1,5 +1,7 @@
 """Each rule of advice speaks where it should, is silent elsewhere, and its gain was measured."""
 
+import json
+
 import pytest
 import torch
 from torch import nn
@@ -122,3 +124,20 @@ def test_health_with_data():
     assert rows["3"].health.gradient_norm > 0
     assert "dead_channels" in {finding.rule for finding in account.diagnoses}
     assert "Findings" in account.to_html() and "Gradient norm along depth" in account.to_html()
+
+
+def test_a_training_that_broke_is_still_json_and_a_page():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 4))
+    nn.init.constant_(model[1].weight, float("nan"))
+    data = [(torch.rand(16, 3, 2, 2), torch.randint(4, (16,)))]
+    account = inspect(model, input_data=data[0][0], training=True, train_data=data)
+    assert [finding.rule for finding in account.diagnoses] == [
+        "loss_not_finite",
+        "exploding_gradient",
+    ]
+
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    assert json.loads(account.to_json(), parse_constant=refuse)["diagnoses"][1]["measured"] is None
+    assert "not finite" in account.to_html() and "not finite" in str(account)

@@ -5,8 +5,10 @@ import io
 import json
 
 import pytest
+from torch import nn
 
 from lamina import cli
+from lamina.inspect import inspect
 
 
 @pytest.fixture
@@ -108,3 +110,29 @@ def test_one_line_and_exit_code_2(target, capsys, arguments, message):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1 and "Traceback" not in error
+
+
+def test_a_place_that_cannot_be_written_is_noticed_before_the_work(target, tmp_path, capsys):
+    assert run(f"{target}:broken", "--input", "1,3,8,8", "-o", tmp_path) == 2
+    assert "it is a folder" in capsys.readouterr().err
+
+
+def test_custom_code_is_a_matter_of_keras_files(target, capsys):
+    assert run(f"{target}:build", "--input", "1,3,8,8", "--allow-custom-code") == 2
+    assert "speaks of a .keras file" in capsys.readouterr().err
+
+
+def test_the_page_of_a_notebook_says_whole_names_and_escapes_them():
+    model = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3)))
+    model[0].add_module("<b>", nn.ReLU())
+    text = inspect(model, (1, 3, 8, 8))._repr_html_()
+    assert "<td>0.0</td>" in text and "<td>0.&lt;b&gt;</td>" in text
+    assert "Total (complete)" in text and "<button" not in text
+
+
+@pytest.mark.parametrize("suffix", ["json", "csv", "md", "html"])
+def test_the_suffix_chooses_the_format(target, tmp_path, suffix):
+    path = tmp_path / f"cost.{suffix}"
+    assert run(f"{target}:build", "--input", "1,3,8,8", "-o", path) == 0
+    start = {"json": "{", "csv": "label,name", "md": "| Layer |", "html": "<!doctype html>"}[suffix]
+    assert path.read_text().startswith(start)

@@ -104,6 +104,32 @@ def test_where_pytorch_multiplies_a_grouped_weight_gradient_by_its_groups():
     assert torch_counts(model, torch.randn(2, 4, 9, 9)) == 2 * (forward + 2 * weight_gradient)
 
 
+def test_where_pytorch_loses_the_backward_of_a_module_that_is_called_twice():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shared = nn.Linear(8, 8, bias=False)
+
+        def forward(self, x):
+            return self.shared(self.shared(x))
+
+    counter = FlopCounterMode(display=False)
+    model = Twice()
+    with counter:
+        model(torch.randn(4, 8, requires_grad=True)).sum().backward()
+    theirs = sum(counter.get_flop_counts()["Twice.shared"].values())
+    rows = [row for row in inspect(model, input_data=torch.randn(4, 8, requires_grad=True)).rows
+            if row.name == "shared"]  # fmt: skip
+    ours = sum(2 * (row.forward.macs + row.backward.macs) for row in rows)
+    assert ours == 2 * 6 * (4 * 8 * 8)  # forward twice, and two products backward for each
+    assert theirs < ours
+
+
+def test_the_hand_counted_network_as_pytorch_counts_it():
+    excess = torch_counts(Hand().eval(), torch.randn(1, 3, 32, 32)) - 20_109_312
+    assert excess == 15 * 2 * 36_864  # the depthwise weight's gradient, times its 16 groups
+
+
 def test_where_pytorch_does_not_see_attention_and_recurrence_on_a_cpu():
     query = (2, 4, 5, 16)
     attention = Wrap(lambda q: F.scaled_dot_product_attention(q, q, q))

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from lamina.inspect.examine import examine
-from lamina.inspect.health import diagnose, diagnose_epochs, diagnose_losses
+from lamina.inspect.health import diagnose, diagnose_epochs, diagnose_layers, diagnose_losses
 from lamina.report.account import Health
 
 adam = partial(torch.optim.AdamW, lr=1e-3)
@@ -78,6 +78,38 @@ def test_a_plain_network_of_50_layers_loses_its_gradient(digits):
     names = [name for name, _ in seen.order]
     later = [n for n in names[names.index(finding.where) + 1 :] if seen.health[n, 0].gradient_mean]
     assert later and all(seen.health[name, 0].gradient_mean >= 1e-7 for name in later)
+
+
+def test_a_plain_network_of_large_weights_explodes(digits):
+    model = plain(50, normalise=False)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(6.0)
+    seen = examine(model, batches(digits, 2), optimizer=partial(torch.optim.SGD, lr=1e-30))
+    (finding,) = diagnose_layers(seen.health, seen.order)
+    assert finding.rule == "exploding_gradient"
+    assert finding.measured > finding.threshold == 1e3
+
+
+class Root(nn.Module):
+    """Infinitely steep at zero: the gradient breaks here, and with it all towards the input."""
+
+    def forward(self, x):
+        return (x - x).sqrt()
+
+
+def test_where_a_gradient_stops_to_be_finite(digits):
+    model = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 32), nn.Linear(32, 16), Root(), nn.Linear(16, 10)
+    )
+    seen = examine(model, batches(digits, 1), optimizer=adam)
+    finding = diagnose(seen.health, seen.order)[0]
+    assert (finding.rule, finding.where) == ("exploding_gradient", "2")
+    assert "2 of 3 layers" in finding.sentence
+
+
+def test_a_learning_rate_too_low(digits):
+    assert rules(healthy(), digits, partial(torch.optim.SGD, lr=1e-12)) == ["learning_rate_too_low"]
 
 
 def test_batch_norm_carries_it_through(digits):

@@ -1,13 +1,18 @@
 """The page: self-contained, escaped, and working under a reader's clicks in a real browser."""
 
+import base64
+import hashlib
+import html
 import json
 import re
 import shutil
 import subprocess
+from importlib import resources
 
 import pytest
 from torch import nn
 
+from lamina import models
 from lamina.inspect import inspect
 from lamina.report.inspect_html import to_page
 from lamina.theory.limits import Machine
@@ -17,6 +22,11 @@ MACHINE = Machine(peak_flops=100e9, bandwidth=10e9)
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
+
+
+def digest(text):
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
 
 READER = """
 const column = (name) => [...document.querySelectorAll('#layers th')]
@@ -39,7 +49,10 @@ const filter = document.querySelector('input[type=search]');
 filter.value = 'batch_norm2d';
 filter.dispatchEvent(new Event('input'));
 const left = [...document.querySelectorAll('#layers tbody tr')].filter((row) => !row.hidden).length;
-document.title = JSON.stringify({ before, sorted, kind, heat, closed, opened, left,
+const room = document.documentElement;
+document.title = JSON.stringify({
+  before, sorted, kind, heat, closed, opened, left, width: room.clientWidth,
+  tooWide: room.scrollWidth - room.clientWidth,
   marked: document.querySelectorAll('.chosen').length });
 """
 
@@ -78,20 +91,37 @@ def test_the_page_holds_every_row_and_the_roofline_where_a_machine_is_known(tmp_
     assert "Roofline" not in inspect(Hand(), (1, 3, 32, 32)).to_html()
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
-def test_sorting_colouring_and_opening_in_a_browser(tmp_path):
-    path = tmp_path / "page.html"
-    account = inspect(Hand(), (1, 3, 32, 32), machine=MACHINE)
-    path.write_text(to_page(account, scripts=[READER]), encoding="utf-8")
+NARROWEST = 500  # pixels that a window of Chromium has at least
+FRAME = """<!doctype html><title>-</title><iframe width="{}" height="740" srcdoc="{}"></iframe>
+<script>onload = () => {{ document.title = frames[0].document.title; }};</script>"""
+
+
+def in_a_browser(page, folder, width):
+    """What the page's scripts left as its title, as JSON."""
+    path = folder / "page.html"
+    narrow = FRAME.format(width, html.escape(page)) if width < NARROWEST else page
+    path.write_text(narrow, encoding="utf-8")
     result = subprocess.run(
         [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
          "--disable-quic", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync",
-         f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri()],
+         "--disable-component-update", "--disable-sync", f"--window-size={width},900",
+         f"--user-data-dir={folder / 'profile'}", "--dump-dom", path.as_uri()],
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
     title = re.search(r"<title>(.*?)</title>", result.stdout, re.S).group(1)
-    seen = json.loads(title.replace("&amp;", "&"))
+    return json.loads(html.unescape(title))
+
+
+in_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
+
+
+@in_chromium
+@pytest.mark.parametrize("width", [360, 1280])
+def test_sorting_colouring_and_opening_in_a_browser(tmp_path, width):
+    account = inspect(Hand(), (1, 3, 32, 32), machine=MACHINE)
+    seen = in_a_browser(to_page(account, scripts=[READER]), tmp_path, width)
+    assert seen["width"] == pytest.approx(width, abs=20)  # less a scroll bar
+    assert seen["tooWide"] <= 0  # nothing but the table's own frame scrolls sideways
     expected = [row.macs for row in account.rows]
     assert seen["before"][: len(expected)] == expected
     assert seen["sorted"] == sorted(expected, reverse=True)[:7]
@@ -101,3 +131,22 @@ def test_sorting_colouring_and_opening_in_a_browser(tmp_path):
     assert seen["opened"] == ["conv2d"]  # the layer with the most MACs
     assert seen["marked"] >= 2  # its block and its bars
     assert seen["left"] == 3
+
+
+@in_chromium
+def test_on_paper_every_column_is_there(tmp_path):
+    """The widest table lies on landscape pages: what is printed is no cut."""
+    model = models.get("mobilenet_v2")
+    account = inspect(model, (1, 3, 224, 224), measure=True, seconds=0.05)
+    reader = """
+    const table = document.getElementById('layers');
+    const frame = table.parentElement;
+    document.title = JSON.stringify({ cut: table.scrollWidth - frame.clientWidth });
+    """
+    css = (resources.files("lamina.report") / "assets" / "inspect.css").read_text()
+    printed = css.replace("@media print {", "@media screen {")
+    page = to_page(account, scripts=[reader]).replace(css, printed)
+    # Styles are allowed by hash: the changed one has one of its own.
+    page = page.replace(digest(css), digest(printed))
+    landscape = 1040  # CSS pixels of A4 between margins of 10 mm
+    assert in_a_browser(page, tmp_path, landscape)["cut"] <= 0

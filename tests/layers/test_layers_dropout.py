@@ -60,6 +60,15 @@ class TestEveryDropout:
         assert (first != second).any()
         assert (first != drop(make(0.5, seed=8))).any()
 
+    def test_seed_moves_on_as_keras_s_own_generator(self, make: Any) -> None:
+        layer, theirs = make(0.5, seed=7), keras.random.SeedGenerator(7)
+        for _ in range(3):
+            drop(layer)
+            theirs.next()
+            ours = layer.seed_generator.state
+            assert ours.dtype == theirs.state.dtype
+            np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs.state))
+
     def test_set_random_seed_decides_without_one(self, make: Any) -> None:
         keras.utils.set_random_seed(3)
         first = drop(make(0.5))

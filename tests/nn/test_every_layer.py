@@ -192,6 +192,17 @@ def test_exports(case: Case) -> None:
 
 
 @every_layer
+def test_an_exported_program_can_be_differentiated(case: Case) -> None:
+    """Exported without asking for gradients, as a served model is; a saliency map asks later."""
+    layer = case.build().eval()
+    if not getattr(layer, "track_running_stats", True):
+        pytest.skip("uses the batch's statistics in eval")
+    program = torch.export.export(copy.deepcopy(layer), (case.input(),)).module()
+    ours, theirs = seeded(program, case.input()), seeded(layer, case.input())
+    assert_equal({name: ours[name] for name in theirs}, theirs)
+
+
+@every_layer
 def test_exports_with_any_batch_size(case: Case) -> None:
     layer = case.build().eval()
     batch = torch.export.Dim("batch", min=2, max=64)

@@ -1,6 +1,7 @@
 """The native module: one OpenMP runtime, every instruction set, fork, large tensors."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import lamina
 from lamina import ops
 from lamina.ops import native
 
@@ -64,6 +66,26 @@ def test_without_kernels_everything_still_runs():
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.startswith("None ")
     assert "native kernels" in finished.stderr and "PyTorch's ops" in finished.stderr
+
+
+def test_sources_that_nobody_compiled_say_so_in_one_line(tmp_path):
+    """A copy of the package without the module, found before any installed one."""
+    package = Path(lamina.__file__).parent
+    without = shutil.ignore_patterns("_native*.so", "_native*.dylib", "_native*.pyd", "__pycache__")
+    shutil.copytree(package, tmp_path / "lamina", ignore=without)
+    finished = in_a_process(
+        "import sys\n"
+        "sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in type(f).__module__]\n"
+        f"sys.path.insert(0, {str(tmp_path)!r})\n" + ONE_STEP
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.startswith("None ")
+    warned = [line for line in finished.stderr.splitlines() if "RuntimeWarning" in line]
+    assert len(warned) == 1
+    assert (
+        "lamina: native kernels not built: no C++ compiler was found when lamina was installed; "
+        "every layer runs on PyTorch's ops"
+    ) in warned[0]
 
 
 @needs_kernel

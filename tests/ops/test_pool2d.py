@@ -238,25 +238,6 @@ def test_an_input_changed_in_place():
         y.sum().backward()
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_opcheck(layout):
-    x = torch.randn(2, 20, 9, 11).to(memory_format=LAYOUTS[layout]).requires_grad_()
-    lamina = torch.ops.lamina
-    window = [3, 3], [2, 2], [1, 0, 0, 1]
-    torch.library.opcheck(lamina.max_pool2d.default, (x, *window, [1, 1], [4, 5]))
-    torch.library.opcheck(lamina.max_pool2d_inference.default, (x, *window, [1, 1], [4, 5]))
-    torch.library.opcheck(lamina.avg_pool2d.default, (x, *window, [4, 5], False, 0))
-    torch.library.opcheck(lamina.global_avg_pool2d.default, (x,))
-    torch.library.opcheck(lamina.global_max_pool2d.default, (x,))
-    last = layout == "channels_last"
-    dy = torch.randn(2, 20, 4, 5).to(memory_format=LAYOUTS[layout]).requires_grad_()
-    whole = torch.randn(2, 20, 1, 1, requires_grad=True)
-    torch.library.opcheck(
-        lamina.avg_pool2d_backward.default, (dy, [9, 11], *window, [4, 5], True, 0, last)
-    )
-    torch.library.opcheck(lamina.global_avg_pool2d_backward.default, (whole, [9, 11], last))
-
-
 @ANY_POOL
 def test_compiled_whole(ours, torchs):
     x = torch.randn(2, 20, 10, 15)

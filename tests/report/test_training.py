@@ -120,3 +120,21 @@ def test_a_written_png_is_read_back_by_pillow(channels, mode):
     assert (image.mode, image.size) == (mode, (3, 2))
     assert image.tobytes() == pixels
     assert data_address(b"\x00").endswith("base64,AA==")
+
+
+def test_the_curves_are_explained_by_what_the_run_did():
+    page = training_page(report(config={"augment": True, "label_smoothing": 0.1}))
+    assert "with smoothed labels, on augmented images; that is why" in page
+    page = training_page(report(config={"augment": False, "label_smoothing": 0.0}))
+    assert "with dropout where the model has it; that is why" in page
+
+
+def test_what_the_model_mistakes_comes_before_what_it_is_made_of():
+    page = training_page(report())
+    places = [
+        page.index(f">{title}<") for title in ("How it learnt", "Where it errs", "The network")
+    ]
+    assert places == sorted(places)
+    assert "Mistaken, and nearly so" in page
+    flawless = training_page(report(confusion=[[2, 0], [0, 2]]))
+    assert "Nearly mistaken" in flawless and "Mistaken, and nearly so" not in flawless

@@ -1,5 +1,6 @@
 """A checkpoint is whole or absent; damage is noticed, said, and survived."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -14,6 +15,7 @@ from lamina.train import checkpoints as c
 
 def state(value):
     return {
+        **dict.fromkeys(("loops", "callbacks", "lr_schedulers", "random_state")),
         "epoch": 1,
         "global_step": 10,
         "state_dict": {"model.weight": torch.full((2, 2), float(value))},
@@ -95,6 +97,59 @@ def test_damage_is_noticed_and_the_older_checkpoint_taken_loudly(run, file, dama
     assert len(lines) == 2
     assert file in lines[0]
     assert "falling back on the older checkpoint" in lines[1]
+
+
+def vouched(path, file, data):
+    """Replace a file of a checkpoint, manifest and all, as a stranger could."""
+    (path / file).write_bytes(data)
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["files"][file] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    (path / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("file", "data", "message"),
+    [
+        ("weights.safetensors", b"junk", "weights.safetensors: not a safetensors file"),
+        ("training.safetensors", b"\xff" * 64, "training.safetensors: not a safetensors file"),
+        ("state.json", b"{", "state.json: not the state of a training"),
+        ("state.json", b"[" * 100_000, "state.json: not the state of a training"),
+        ("state.json", b"[]", "state.json: not the state of a training"),
+        ("state.json", b'{"epoch": {"$tensor": "x"}}', "not the state of a training"),
+        ("state.json", b'{"epoch": 1}', "not the state of a training: no 'callbacks'"),
+    ],
+)
+def test_what_a_manifest_vouches_for_is_still_not_trusted(run, file, data, message):
+    path = c.checkpoints(run)[0]
+    vouched(path, file, data)
+    with pytest.raises(InputError, match=message) as caught:
+        c.CheckpointFolder().load_checkpoint(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_file_is_read_beyond_its_limit(run, monkeypatch):
+    path = c.checkpoints(run)[0]
+    sparse = 2**40  # a hole: it takes no room on the disk, and would all in memory
+    with (path / "weights.safetensors").open("r+b") as file:
+        file.truncate(sparse)
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["files"]["weights.safetensors"]["bytes"] = sparse
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=r"weights\.safetensors: expected at most 8,589,934,592 b"):
+        c.read_verified(path)
+    with (path / "manifest.json").open("r+b") as file:
+        file.truncate(sparse)
+    with pytest.raises(InputError, match=r"manifest\.json: expected at most 16,777,216 bytes"):
+        c.read_verified(path)
+
+
+@pytest.mark.parametrize("what", ["manifest.json", ".", ".."])
+def test_no_link_is_followed_out_of_a_run(run, what):
+    path = (c.checkpoints(run)[0] / what).resolve()
+    path.rename(run / "elsewhere")
+    path.symlink_to(run / "elsewhere")
+    with pytest.raises(InputError, match="a link; the files of a run lie in its folder"):
+        c.read_verified(run / "checkpoints" / "epoch-0002")
 
 
 @pytest.mark.parametrize(

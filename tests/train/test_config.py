@@ -67,6 +67,26 @@ def test_a_damaged_configuration_is_one_line(tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("data", [b"\xff\xfe", b"[" * 100_000], ids=["not UTF-8", "too deep"])
+def test_bytes_that_are_no_configuration_are_one_line(tmp_path, data):
+    (tmp_path / "config.json").write_bytes(data)
+    with pytest.raises(InputError, match="not the configuration of a run"):
+        read_config(tmp_path / "config.json")
+
+
+def test_a_configuration_is_no_link_and_no_flood(tmp_path):
+    path = tmp_path / "config.json"
+    (tmp_path / "elsewhere").write_text("{}")
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="a link"):
+        read_config(path)
+    path.unlink()
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(InputError, match="expected at most 16,777,216 bytes"):
+        read_config(path)
+
+
 def test_the_document_holds_every_setting():
     written = json.loads(config_document(TrainConfig(), {}, "0"))["config"]
     assert TrainConfig(**written) == TrainConfig()

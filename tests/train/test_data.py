@@ -1,5 +1,6 @@
 """Data: split without overlap, standardised, and refused in one line where they cannot serve."""
 
+import math
 import shutil
 import subprocess
 import sys
@@ -125,6 +126,8 @@ def test_facts_are_read_back_and_damaged_ones_refused():
         {"channels": 2},
         {"size": [8]},
         {"size": [0, 8]},
+        {"size": [10_000, 10_000]},
+        {"size": [math.inf, 8]},
         {"classes": ["one"]},
         {"mean": ["x"]},
         {"deviation": []},

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lamina.errors import InputError
+from lamina.errors import InputError, RunError
 from lamina.train import TrainConfig, resume, train
 from lamina.train.checkpoints import checkpoints
 from lamina.train.classifier import NonFiniteLossError
@@ -190,6 +190,52 @@ def test_a_model_that_cannot_serve_is_refused_before_anything_is_written(
     with pytest.raises(InputError, match=message) as caught:
         train(config, tmp_path / "run", console=silent)
     assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+MODELS = """
+import torch
+from lamina import nn
+
+
+def one_pixel(num_classes):  # in training, one image is one value per channel
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, stride=2), nn.GlobalAvgPool2d(), nn.BatchNorm2d(8), nn.Flatten(),
+        nn.Linear(8, num_classes),
+    )
+
+
+class FullBatches(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.dense = nn.Linear(64, 10)
+
+    def forward(self, x):
+        if self.training and len(x) < 64:
+            raise RuntimeError("too few\\nimages")
+        return self.dense(x.flatten(1))
+"""
+
+
+@pytest.mark.parametrize("name", ["one_pixel", "FullBatches"])
+def test_a_model_that_cannot_train_on_one_image_is_reported_all_the_same(tmp_path, silent, name):
+    (tmp_path / "models.py").write_text(MODELS)
+    config = TrainConfig(model=f"{tmp_path / 'models.py'}:{name}", epochs=1)
+    train(config, tmp_path / "run", console=silent)
+    assert (tmp_path / "run" / "report.html").is_file()
+    accounts = "From input to output" in (tmp_path / "run" / "report.html").read_text()
+    assert accounts == (name == "one_pixel")
+    assert ("without accounts of the layers" in silent.file.getvalue()) == (not accounts)
+
+
+def test_a_batch_that_the_model_refuses_is_one_line_and_leaves_nothing(tmp_path, silent):
+    (tmp_path / "models.py").write_text(MODELS)
+    config = TrainConfig(model=f"{tmp_path / 'models.py'}:one_pixel", epochs=1, batch_size=1)
+    with pytest.raises(
+        RunError, match=r"for a batch of shape \(1, 1, 8, 8\): batch_norm: trai"
+    ) as c:
+        train(config, tmp_path / "run", console=silent)
+    assert "\n" not in str(c.value)
     assert not (tmp_path / "run").exists()
 
 

@@ -18,13 +18,12 @@ from lamina.inspect.dialect import is_keras
 from lamina.inspect.examine import Batch, examine
 from lamina.inspect.health import diagnose
 from lamina.inspect.inputs import Sizes, arguments_of, materialised
-from lamina.inspect.limits import add_health, add_limits, add_times
+from lamina.inspect.limits import add_health, add_limits, add_times, measured_machine
 from lamina.inspect.recorder import ForwardError
 from lamina.inspect.rows import build_rows, operators_of, sealed_names, totals_of
 from lamina.inspect.timing import measure_times
 from lamina.inspect.trace import trace
 from lamina.inspect.untouched import untouched
-from lamina.ops.machine import measure as measure_machine
 from lamina.report.account import Account, Row, Totals
 from lamina.theory.limits import Machine
 
@@ -52,6 +51,7 @@ def inspect(
         model: any module: functional operators, shared and lazy modules, several inputs and
             outputs, Keras models on the torch backend.
         input_size: a size with the batch, ``(1, 3, 224, 224)``; several, or one per argument name.
+            A Keras model that knows its inputs needs none: one sample is taken.
         input_data: in its place a tensor, a tuple of arguments or a dict of named arguments.
         dtype: of the inputs made from ``input_size``.
         training: count the model in training (True) or inference (False) mode; ``None`` leaves
@@ -104,7 +104,7 @@ def inspect(
             prepare=mode,
         )
         totals = add_times(rows, totals, times)
-        machine = machine or measure_machine()
+        machine = machine or measured_machine()
     if machine is not None:
         totals = add_limits(rows, totals, machine)
     advice = []

@@ -86,7 +86,7 @@ def _input(shape: tuple[int, ...], layout: str) -> Tensor:
 def _module(model: nn.Module, row: Row) -> nn.Module | None:
     if row.type == "function" or row.call != 0:
         return None
-    return model.get_submodule(row.name)
+    return dict(model.named_modules()).get(row.name)  # none of that name: Keras's, or made later
 
 
 def _convolution(model: nn.Module, row: Row) -> nn.Conv2d | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from lamina.errors import InputError, closest
 from lamina.inspect.inputs import Sizes
 from lamina.report.account import Account
 
-__all__ = ["FORMATS", "format_of", "parse_sizes", "written"]
+__all__ = ["FORMATS", "check_out", "format_of", "parse_sizes", "written"]
 
 FORMATS = ("table", "json", "csv", "markdown", "html")
 _SUFFIXES = {".json": "json", ".csv": "csv", ".md": "markdown", ".html": "html"}
@@ -65,6 +66,22 @@ def format_of(given: str | None, path: Path | None) -> str:
             f"{closest(given, list(FORMATS))}"
         )
     return given
+
+
+def check_out(path: Path | None) -> None:
+    """Raise before the work rather than after it if a file cannot be written there.
+
+    Raises:
+        InputError: a folder, or a place that does not exist or must not be written to.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise InputError(f"out: cannot write {path}: it is a folder")
+    if not path.parent.is_dir():
+        raise InputError(f"out: cannot write {path}: there is no folder {path.parent}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise InputError(f"out: cannot write {path}: permission denied")
 
 
 def written(account: Account, form: str) -> str:

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
-__all__ = ["is_keras", "module_names", "state_of"]
+from lamina.errors import InputError
+
+__all__ = ["is_keras", "is_leaf", "modules_of", "own_inputs", "state_of"]
 
 Part = Literal["parameter", "buffer"]
 
@@ -21,6 +24,37 @@ def is_keras(module: nn.Module) -> bool:
     return any(base.__module__.startswith("keras.") for base in type(module).__mro__)
 
 
+def is_leaf(module: nn.Module) -> bool:
+    """Whether a module holds no other module; Keras's layers hold a dictionary of weights."""
+    if is_keras(module):
+        return not any(_keras_layers(module))
+    return not any(module.children())
+
+
+def own_inputs(model: nn.Module) -> list[tuple[tuple[int, ...], torch.dtype]]:
+    """Shapes and types of the inputs that a Keras model was defined with, for one sample.
+
+    Empty for a model that does not say what it wants.
+
+    Raises:
+        InputError: an input leaves more open than the batch.
+    """
+    declared = getattr(model, "inputs", None) if is_keras(model) else None
+    found = []
+    for tensor in declared or []:
+        shape = tuple(tensor.shape)
+        if None in shape[1:]:
+            written = ",".join("?" if extent is None else str(extent) for extent in shape)
+            raise InputError(
+                f"input: the model leaves the size of {tensor.name!r} open, {written}; give one"
+            )
+        dtype = getattr(torch, str(tensor.dtype), None)
+        if not isinstance(dtype, torch.dtype):
+            raise InputError(f"input: {tensor.name!r} is of type {tensor.dtype}, which torch lacks")
+        found.append(((1 if shape[0] is None else shape[0], *shape[1:]), dtype))
+    return found
+
+
 def _keras_layers(model: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - a Keras model
     if is_keras(model) and hasattr(model, "_flatten_layers"):
         for layer in model._flatten_layers(include_self=False):
@@ -28,11 +62,10 @@ def _keras_layers(model: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - a 
             yield path.removeprefix(f"{model.name}/").replace("/", "."), layer
 
 
-def module_names(model: nn.Module) -> dict[int, str]:
-    """The qualified name of every module, by identity."""
-    names = {id(module): name for name, module in model.named_modules()}
-    for name, layer in _keras_layers(model):
-        names[id(layer)] = name
+def modules_of(model: nn.Module) -> dict[nn.Module, str]:
+    """Every module and its qualified name."""
+    names = {module: name for name, module in model.named_modules()}
+    names.update({layer: name for name, layer in _keras_layers(model)})
     return names
 
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lamina.inspect.dialect import is_keras
 from lamina.inspect.observer import Key, Observer
 from lamina.inspect.untouched import untouched
 from lamina.report.account import Health
@@ -55,6 +56,7 @@ def examine(
     subject = copy.deepcopy(model).train()
     optimiser = optimizer(subject.parameters())
     observer, result = Observer(subject), Examination()
+    mode = {"training": True} if is_keras(model) else {}  # Keras asks its call, not the flag
     with untouched(model, data=False), torch.enable_grad():
         for step, (data, target) in enumerate(batches):
             watched = step % every == 0
@@ -63,7 +65,7 @@ def examine(
                 if watched:
                     observer.begin()
                 arguments: Sequence[Any] = data if isinstance(data, tuple | list) else (data,)
-                value = loss(subject(*arguments), target)
+                value = loss(subject(*arguments, **mode), target)
             finally:
                 observer.abandon()
             value.backward()  # type: ignore[no-untyped-call]

@@ -42,7 +42,7 @@ arange linspace eye scalar_tensor rand rand_like randn randn_like randint randpe
 normal_ index index_select index_put index_put_ _index_put_impl_ gather scatter scatter_
 masked_select nonzero embedding constant_pad_nd reflection_pad1d reflection_pad2d
 reflection_pad3d replication_pad1d replication_pad2d replication_pad3d flip roll repeat
-pixel_shuffle pixel_unshuffle channel_shuffle _unsafe_view _reshape_copy resize_ set_
+pixel_shuffle pixel_unshuffle channel_shuffle _unsafe_view _reshape_copy resize_ set_ promote_types
 unsafe_split unsafe_chunk split_with_sizes_copy select_backward slice_backward tril triu
 select_scatter slice_scatter as_strided_scatter diagonal_backward unfold_backward im2col sort
 topk argsort tril_indices triu_indices one_hot bucketize searchsorted repeat_interleave

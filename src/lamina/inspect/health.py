@@ -17,6 +17,8 @@ __all__ = ["Epoch", "diagnose", "diagnose_epochs", "diagnose_layers", "diagnose_
 
 VANISHING = 1e-7
 """Mean absolute gradient below which a layer does not learn in float32."""
+EXPLODING = 1e3
+"""Mean absolute gradient above which a step of any usual learning rate destroys the weights."""
 LARGEST_UPDATE = 10.0
 SMALLEST_UPDATE = 1e-8
 """Bounds of the norm of an update over the norm of its weights."""
@@ -88,9 +90,15 @@ def diagnose_losses(losses: Sequence[float], health: Mapping[Key, Health]) -> li
                       f"the loss is not finite from step {broken} on: lower the learning rate, or "
                       "clip the gradients")
         ]  # fmt: skip
-    largest = max(finite, default=0.0)
-    if largest > LARGEST_UPDATE:
+    largest = max(finite, default=None)
+    if largest is not None and largest > LARGEST_UPDATE:
         return [_too_fast(largest, LARGEST_UPDATE)]
+    if largest is not None and largest < SMALLEST_UPDATE:
+        return [
+            Diagnosis("learning_rate_too_low", "optimiser", largest, SMALLEST_UPDATE,
+                      f"no update is larger than {largest:.1e} of the weights that it changes: "
+                      "less than float32 resolves; raise the learning rate (0.001 is usual)")
+        ]  # fmt: skip
     if len(losses) >= 6 and finite:
         third = len(losses) // 3
         grew = fmean(losses[-third:]) >= losses[0]
@@ -136,17 +144,27 @@ def diagnose_layers(health: Mapping[Key, Health], order: Sequence[Key]) -> list[
 def _gradients(health: Mapping[Key, Health], order: Sequence[Key]) -> list[Diagnosis]:
     learning = [(key, health[key]) for key in order if key in health
                 and health[key].gradient_mean is not None]  # fmt: skip
-    for key, seen in learning:
-        if not math.isfinite(seen.gradient_norm or 0.0):
-            return [
-                Diagnosis("exploding_gradient", _label(key), math.inf, math.inf,
-                          "its gradient is not finite: lower the learning rate, clip the "
-                          "gradients, or normalise")
-            ]  # fmt: skip
+    # Gradients come from the output: the layer nearest to it, the last, is where each fault starts.
+    broken = [key for key, seen in learning if not math.isfinite(seen.gradient_norm or 0.0)]
+    if broken:
+        return [
+            Diagnosis("exploding_gradient", _label(broken[-1]), math.inf, EXPLODING,
+                      f"from here towards the input the gradient of {len(broken)} of "
+                      f"{len(learning)} layers with weights is not finite: lower the learning "
+                      "rate, clip the gradients, or normalise")
+        ]  # fmt: skip
+    exploded = [(key, seen) for key, seen in learning if (seen.gradient_mean or 0.0) > EXPLODING]
+    if exploded:
+        key, seen = exploded[-1]
+        return [
+            Diagnosis("exploding_gradient", _label(key), seen.gradient_mean or 0.0, EXPLODING,
+                      f"its mean |gradient| is {seen.gradient_mean:.1e}, and {len(exploded)} of "
+                      f"{len(learning)} layers with weights, towards the input, are no better: "
+                      "normalise, start from smaller weights, or clip the gradients")
+        ]  # fmt: skip
     vanished = [(key, seen) for key, seen in learning if (seen.gradient_mean or 0.0) < VANISHING]
     if not vanished:
         return []
-    # Gradients come from the output: the vanished layer nearest to it is where they are lost.
     key, seen = vanished[-1]
     return [
         Diagnosis("vanishing_gradient", _label(key), seen.gradient_mean or 0.0, VANISHING,

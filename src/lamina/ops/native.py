@@ -7,6 +7,7 @@ compiles or watches. Everything else goes to PyTorch's own ops: slower, never wr
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
 else:
     kernels = None
     try:
-        from lamina import _native as kernels
+        # Not `from lamina`: of a package that is being imported it would not say "not found".
+        kernels = importlib.import_module("lamina._native")
     except ModuleNotFoundError:
         reason_for_absence = "not built: no C++ compiler was found when lamina was installed"
     except ImportError as error:

@@ -107,9 +107,27 @@ def _max_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor
 
 
 def _max_backward(ctx: Any, dy: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    (places,) = ctx.saved_tensors
+    return _gradient_of_max(ctx, dy, places)
+
+
+def _max_inference_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, *ctx.window = inputs
+    ctx.size = tuple(x.shape[2:])
+    ctx.channels_last = native.is_channels_last(x)
+    ctx.save_for_backward(x)
+
+
+def _max_inference_backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    # Rarely asked: a program that was exported without gradients is differentiated after all.
+    (x,) = ctx.saved_tensors
+    _, places = max_pool(x.detach(), *ctx.window)
+    return _gradient_of_max(ctx, dy, places)
+
+
+def _gradient_of_max(ctx: Any, dy: Tensor | None, places: Tensor) -> tuple[Tensor | None, ...]:
     dx = None
     if dy is not None:
-        (places,) = ctx.saved_tensors
         backward = _scatter if torch.is_grad_enabled() else _max_gradient
         dx = backward(dy, places, ctx.size, *ctx.window, ctx.channels_last)
     return dx, None, None, None, None, None
@@ -184,6 +202,8 @@ max_pool_inference = register(
     f"max_pool2d_inference(Tensor x, {_MAX_WINDOW}) -> Tensor",
     _max_inference_kernel,
     _max_inference_fake,
+    setup_context=_max_inference_context,
+    backward=_max_inference_backward,
 )
 _max_gradient = register(
     f"max_pool2d_backward(Tensor dy, Tensor places, SymInt[] size, {_MAX_WINDOW}, "

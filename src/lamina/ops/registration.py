@@ -31,7 +31,8 @@ def register(
         kernel: computes the outputs; sees float32 CPU tensors only.
         fake: gives the outputs' shape, strides and dtype without computing.
         setup_context: ``(ctx, inputs, output)``, saves what backward needs.
-        backward: ``(ctx, *gradients)``, a gradient or None per input.
+        backward: ``(ctx, *gradients)``, a gradient or None per input. An op without one is itself
+            a gradient that nobody differentiates again, and says so to whoever tries.
     """
     name = f"lamina::{schema.partition('(')[0]}"
     torch.library.define(name, schema[schema.index("(") :], tags=torch.Tag.pt2_compliant_tag)
@@ -40,6 +41,7 @@ def register(
     op = getattr(torch.ops.lamina, name.partition("::")[2]).default
     torch.library.register_vmap(name, _one_by_one(op))
     if backward is None:
+        torch.library.register_autograd(name, _refusal(name))
 
         def call(*args: Any) -> Any:
             return kernel(*args) if native.runs_directly(args) else op(*args)
@@ -75,6 +77,15 @@ def _autograd_function(
     )
     function.forward = staticmethod(forward)  # type: ignore[attr-defined]
     return function.apply  # type: ignore[attr-defined, no-any-return]
+
+
+def _refusal(name: str) -> Backward:
+    """PyTorch's own answer to a missing formula is a warning, and no gradient."""
+
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        raise RuntimeError(f"{name} is a gradient, and has no formula for a gradient of its own")
+
+    return backward
 
 
 def _one_by_one(op: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from lamina.report import units
 from lamina.report.account import Account, Advice, Row
 from lamina.report.html import Html, definitions, tag
-from lamina.report.inspect_table import milliseconds
+from lamina.report.inspect_table import measured_gain, milliseconds
 
 __all__ = ["cards", "findings"]
 
@@ -119,8 +119,7 @@ def _health(row: Row) -> dict[str, str]:
 
 
 def _advice(advice: Advice) -> Html:
-    gain = advice.measured_gain
-    tried = "not timed here" if gain is None else f"measured here: {1e3 * gain:+.3g} ms saved"
+    tried = measured_gain(advice.measured_gain)
     predicted = advice.predicted_gain
     hoped = "" if predicted is None else f"predicted {1e3 * predicted:+.3g} ms; "
     evidence = "; ".join(f"{name} {_figure(value)}" for name, value in advice.evidence.items())

@@ -85,14 +85,17 @@ def image_of(row: Row) -> tuple[int, int]:
 def column(account: Account, rows: Sequence[tuple[int, Row]]) -> Html:
     """Draw the network from input to output, a block per row.
 
-    A block is as wide as its channels, (their square root), and as high as its resolution.
+    A block is as wide as its channels (their square root) and as high as its resolution.
 
     Args:
         account: whose network it is.
         rows: the rows that are drawn, each with its place among all.
     """
     width, middle = 470.0, 240.0
-    most_channels = max((image_of(row)[0] for _, row in rows), default=1)
+    # A flattened image may have a thousand times the channels of the widest one: it is cut there.
+    extents = [image_of(row) for _, row in rows]
+    images = [channels for channels, pixels in extents if pixels > 1]
+    most_channels = max(images or [channels for channels, _ in extents], default=1)
     highest = max((image_of(row)[1] for _, row in rows), default=1)
     scales = {name: levels([row for _, row in rows], name) for name in COLOURINGS}
     parts: list[Html] = []
@@ -100,7 +103,7 @@ def column(account: Account, rows: Sequence[tuple[int, Row]]) -> Html:
     shown: tuple[int, int] | None = None
     for place, (index, row) in enumerate(rows):
         channels, pixels = image_of(row)
-        wide = 14 + 240 * math.sqrt(channels / most_channels)
+        wide = 14 + 240 * math.sqrt(min(1.0, channels / most_channels))
         # What works on single values is drawn thin: the eye finds the layers with weights.
         weighty = family_of(row.kind) not in ("norm", "activation", "other")
         high = (4 + 14 * math.sqrt(pixels / highest)) * (1.0 if weighty else 0.45)

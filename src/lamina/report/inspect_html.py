@@ -191,12 +191,13 @@ def sections(account: Account, *, facts: bool = True) -> list[Html]:
     return [
         *([tag("section", _facts(account), notes)] if facts else []),
         *([html.section("Findings", found)] if found else []),
-        html.section("From input to output", overview),
+        html.section("From input to output", overview, identifier="overview"),
         html.section(
             "Layers",
             searching,
-            html.table(as_table(account), identifier="layers"),
+            tag("div", html.table(as_table(account), identifier="layers"), class_="wide"),
             lede=f"{CONVENTIONS}. A click on a heading sorts, on a line opens its card.",
+            identifier="every-layer",
         ),
         html.section("Cards", cards(account), lede="What each layer is, does, costs and needs."),
     ]

@@ -83,8 +83,8 @@ def training_page(report: TrainingReport) -> str:
         report.title,
         _headline(report),
         _curves(report),
-        _network(report) if account is None else inspect_html.sections(account, facts=False),
         _mistakes(report),
+        _network(report) if account is None else inspect_html.sections(account, facts=False),
         _settings(report),
         tag("footer", "Written by lamina. This file loads nothing and can be passed on as it is."),
         subtitle=f"{shape(report.input_shape[1:])} images in {len(report.classes)} classes: "
@@ -149,9 +149,19 @@ def _curves(report: TrainingReport) -> Html:
             class_="columns",
         ),
         lede=f"Best on the validation images: {percent(best.validation_accuracy)} after epoch "
-        f"{best.epoch}. The training curves are measured while learning, with dropout, label "
-        "smoothing and augmented images; that is why they may lie on the worse side.",
+        f"{best.epoch}. The training curves are measured while learning, {_handicaps(report)}; "
+        "that is why they may lie on the worse side.",
     )
+
+
+def _handicaps(report: TrainingReport) -> str:
+    """What makes the training images harder than the others in this run."""
+    handicaps = ["with dropout where the model has it"]
+    if report.config.get("label_smoothing"):
+        handicaps.append("with smoothed labels")
+    if report.config.get("augment"):
+        handicaps.append("on augmented images")
+    return ", ".join(handicaps)
 
 
 def _network(report: TrainingReport) -> Html:
@@ -185,7 +195,9 @@ def _mistakes(report: TrainingReport) -> Html:
         tag(
             "div",
             figure(confusion_matrix(report.confusion, report.classes), "Taken for"),
-            figure(gallery(report.examples), "Mistaken, and nearly so"),
+            figure(
+                gallery(report.examples), "Mistaken, and nearly so" if wrong else "Nearly mistaken"
+            ),
             class_="columns",
         ),
         lede=f"{said} The images shown are those to whose right class the model gave the least "

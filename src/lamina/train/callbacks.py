@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lamina.report.training import EpochMetrics
-from lamina.train.checkpoints import KEPT, CheckpointFolder, checkpoints, write_file
+from lamina.train.checkpoints import KEPT, CheckpointFolder, checkpoints
 from lamina.train.classifier import Classifier
+from lamina.train.files import write_file
 
 
 class History(pl.Callback):

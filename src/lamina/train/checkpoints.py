@@ -25,10 +25,18 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from lamina.errors import InputError
+from lamina.train.files import MAX_TEXT_BYTES, flush_folder, read_limited, write_flushed
 from lamina.train.state import pack, unpack
 
 KEPT = 2
 """Checkpoints that a run keeps: the newest, and one to fall back on."""
+
+MAX_BYTES = 8 * 2**30
+"""Bytes that one file of a checkpoint may have: it is read whole, and may be a stranger's."""
+_STATE = {
+    *("epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers"),
+    "random_state",
+}
 
 _FILES = ("weights.safetensors", "training.safetensors", "state.json")
 _NAME = re.compile(r"epoch-\d{4,}")
@@ -87,10 +95,15 @@ class CheckpointFolder(CheckpointIO):
             InputError: a file is missing, damaged, or not of this format.
         """
         contents = read_verified(Path(path))
-        state: dict[str, Any] = unpack(
-            json.loads(contents["state.json"]), load_tensors(contents["training.safetensors"])
-        )
-        weights = load_tensors(contents["weights.safetensors"])
+        training = read_tensors(contents["training.safetensors"], f"{path}/training.safetensors")
+        weights = read_tensors(contents["weights.safetensors"], f"{path}/weights.safetensors")
+        try:
+            state: dict[str, Any] = unpack(json.loads(contents["state.json"]), training)
+            missing = sorted(_STATE - state.keys())
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise InputError(f"{path}/state.json: not the state of a training") from error
+        if missing:
+            raise InputError(f"{path}/state.json: not the state of a training: no {missing[0]!r}")
         return state | {"state_dict": {_PREFIX + name: value for name, value in weights.items()}}
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
@@ -142,7 +155,10 @@ def read_verified(path: Path) -> dict[str, bytes]:
         InputError: a file is missing, a link, or not what the manifest says.
     """
     try:
-        manifest = json.loads((path / "manifest.json").read_bytes())
+        for folder in (path.parent, path):
+            if folder.is_symlink():
+                raise InputError(f"{folder}: a link; the files of a run lie in its folder")
+        manifest = json.loads(read_limited(path / "manifest.json", MAX_TEXT_BYTES))
         if manifest["format"] != _FORMAT:
             raise InputError(
                 f"{path}: expected a checkpoint of format {_FORMAT}, got {manifest['format']!r}"
@@ -154,16 +170,28 @@ def read_verified(path: Path) -> dict[str, bytes]:
             # Size first: nothing larger than stated is read into memory.
             if file.is_symlink() or file.stat().st_size != facts["bytes"]:
                 raise InputError(f"{file}: not the {facts['bytes']} bytes that were written")
-            contents[name] = file.read_bytes()
+            contents[name] = read_limited(file, MAX_BYTES)
             if hashlib.sha256(contents[name]).hexdigest() != facts["sha256"]:
                 raise InputError(f"{file}: its SHA-256 is not that of its manifest")
     except InputError:
         raise
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path / 'manifest.json'}: not a checkpoint's manifest") from error
     return contents
+
+
+def read_tensors(data: bytes, source: str) -> dict[str, torch.Tensor]:
+    """Return the tensors of a safetensors file's content.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        return load_tensors(data)
+    except Exception as error:  # whatever the parser finds wrong with it
+        raise InputError(f"{source}: not a safetensors file") from error
 
 
 def copy_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], source: str) -> None:
@@ -193,40 +221,16 @@ def copy_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], so
     model.load_state_dict(dict(weights))
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Replace a file at once: a reader, or a crash, sees the old content or the new one."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    _write_flushed(aside, data)
-    aside.replace(path)
-    _flush_folder(path.parent)
-
-
 def _write_folder(path: Path, contents: Mapping[str, bytes]) -> None:
     for left in path.parent.glob(f".{path.name}.*"):  # of a process that was killed while here
         shutil.rmtree(left)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     aside.mkdir(parents=True)
     for name, data in contents.items():
-        _write_flushed(aside / name, data)
-    _flush_folder(aside)
+        write_flushed(aside / name, data)
+    flush_folder(aside)
     if path.exists():
         # Resuming writes an epoch again only where its checkpoint was found to be damaged.
         CheckpointFolder().remove_checkpoint(path)
     aside.replace(path)
-    _flush_folder(path.parent)
-
-
-def _write_flushed(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _flush_folder(path: Path) -> None:
-    # The name of a file is in its folder: without this a rename can be lost with the power.
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush_folder(path.parent)

@@ -74,9 +74,16 @@ class Classifier(pl.LightningModule):
 
         Raises:
             NonFiniteLossError: on every rank, where any rank's loss is not finite.
+            RunError: the network refuses the batch, as batch normalisation does one of one value.
         """
         images, labels = batch
-        logits = self(images)
+        try:
+            logits = self(images)
+        except Exception as error:
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise RunError(
+                f"model: fails in training for a batch of shape {tuple(images.shape)}: {reason[0]}"
+            ) from error
         loss = functional.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
         self._agree_on_finite(loss)
         self.train_tally.add(loss, logits, labels)

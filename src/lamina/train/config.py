@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from lamina.errors import InputError, closest
+from lamina.train.files import MAX_TEXT_BYTES, read_limited
 
 OnBadImage = Literal["error", "skip"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -82,14 +83,14 @@ def read_config(path: Path) -> tuple[TrainConfig, dict[str, Any]]:
         InputError: the file is missing, no JSON, or says what no configuration says.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_limited(path, MAX_TEXT_BYTES)
     except OSError as error:
         raise InputError(f"{path.parent}: no run folder, {path.name} cannot be read") from error
     try:
         content = json.loads(text)
         config, facts = content["config"], content["data"]
         unknown = config.keys() - {field.name for field in fields(TrainConfig)}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: not the configuration of a run") from error
     if unknown:
         raise InputError(f"{path}: unknown setting {min(unknown)!r}")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lamina.errors import InputError, closest
 from lamina.train.config import OnBadImage
 from lamina.train.folder import read_folder
-from lamina.train.images import Pixels
+from lamina.train.images import MAX_PIXELS, Pixels
 
 Indices = NDArray[np.int64]
 
@@ -67,9 +67,10 @@ class Facts:
                 mean=tuple(float(value) for value in values["mean"]),
                 deviation=tuple(float(value) for value in values["deviation"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError("config.json: the facts of the data are damaged") from error
         right = facts.channels in (1, 3) and min(facts.size) >= 1 and len(facts.classes) >= 2
+        right = right and height * width <= MAX_PIXELS
         if not right or {len(facts.mean), len(facts.deviation)} != {facts.channels}:
             raise InputError("config.json: the facts of the data are damaged")
         return facts

@@ -11,7 +11,7 @@ from lamina.report.confusion import Example, png_bytes
 from lamina.train.batches import FixedBatches
 from lamina.train.data import ImageData, Indices
 
-MAX_EXAMPLES = 16
+MAX_EXAMPLES = 12
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ __all__ = ["HealthMonitor", "sample_batches"]
 
 
 def sample_batches(
-    data: ImageData, steps: int = 20, size: int = 32
+    data: ImageData, steps: int = 20, size: int = 32, *, channels_last: bool = False
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Batches of training images as a network sees them, the same at every call.
 
@@ -26,15 +26,16 @@ def sample_batches(
         data: images and labels.
         steps: batches at most.
         size: images in each.
+        channels_last: images as (N, H, W, C), as Keras has them, rather than (N, C, H, W).
     """
     order = np.random.default_rng(0).permutation(data.train)[: steps * size]
-    return [
-        (
-            data.facts.normalise(data.images[order[start : start + size]]),
-            torch.from_numpy(data.labels[order[start : start + size]]).long(),
-        )
-        for start in range(0, len(order), size)
-    ]
+    batches = []
+    for start in range(0, len(order), size):
+        chosen = order[start : start + size]
+        images = data.facts.normalise(data.images[chosen])
+        labels = torch.from_numpy(data.labels[chosen]).long()
+        batches.append((images.permute(0, 2, 3, 1) if channels_last else images, labels))
+    return batches
 
 
 class HealthMonitor(pl.Callback):

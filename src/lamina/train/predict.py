@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load as load_tensors
 
 from lamina.models.target import load_model
-from lamina.train.checkpoints import copy_weights, newest_good, read_verified
+from lamina.train.checkpoints import copy_weights, newest_good, read_tensors, read_verified
 from lamina.train.config import read_config
 from lamina.train.data import Facts
 from lamina.train.images import read_image
@@ -56,7 +55,8 @@ def load_run(
     checkpoint = newest_good(run, warn)
     network = load_model(target, num_classes=len(facts.classes), in_channels=facts.channels)
     trace_layers(network, facts.input_shape, len(facts.classes))  # gives lazy layers their size
-    weights = load_tensors(read_verified(checkpoint)["weights.safetensors"])
+    contents = read_verified(checkpoint)["weights.safetensors"]
+    weights = read_tensors(contents, f"{checkpoint}/weights.safetensors")
     copy_weights(network, weights, str(checkpoint))
     return network.eval(), facts
 

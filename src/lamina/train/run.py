@@ -5,7 +5,6 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +17,25 @@ from torch.utils.data import DataLoader
 from lamina import __version__
 from lamina.errors import InputError
 from lamina.inspect import inspect
+from lamina.inspect.dialect import is_keras
 from lamina.models.target import is_code, load_model
+from lamina.report.account import Account
 from lamina.report.layers import layer_table
 from lamina.report.table import to_terminal
 from lamina.report.training import TrainingReport, training_page
 from lamina.report.units import duration, percent
 from lamina.train.batches import Batch, FixedBatches, train_loader
 from lamina.train.callbacks import Checkpointing, History, ProgressBar
-from lamina.train.checkpoints import CheckpointFolder, checkpoints, newest_good, write_file
+from lamina.train.checkpoints import CheckpointFolder, checkpoints, newest_good
 from lamina.train.classifier import Classifier
 from lamina.train.config import TrainConfig, config_document, read_config
 from lamina.train.data import Facts, ImageData, load_data
 from lamina.train.environment import describe
 from lamina.train.evaluation import Evaluation, evaluate, examples
+from lamina.train.files import write_file
 from lamina.train.health import HealthMonitor
 from lamina.train.quiet import event_logger, quiet_lightning
-from lamina.train.ranks import rank, ranks, ranks_here, restarted
+from lamina.train.ranks import TIMEOUT, join, rank, ranks, ranks_here, restarted
 from lamina.train.trace import trace_layers
 
 
@@ -168,6 +170,11 @@ def _run(
     pl.seed_everything(config.seed, verbose=False)
     classes = len(data.facts.classes)
     model = load_model(target, num_classes=classes, in_channels=data.facts.channels)
+    if is_keras(model):
+        raise InputError(
+            f"model: {target!r} is a Keras model, which trains with its own compile and fit; "
+            "expected a torch.nn.Module that takes images (N, C, H, W)"
+        )
     layers = trace_layers(model, data.facts.input_shape, classes)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError(f"model: expected parameters to train, {target!r} has none")
@@ -205,8 +212,9 @@ def _run(
         run=str(out),
     )
     if rank() == 0:
-        account = inspect(model, data.facts.input_shape, training=True)
-        monitor.add_to(account, history.rows)
+        account = _account(model, data.facts.input_shape, console)
+        if account is not None:
+            monitor.add_to(account, history.rows)
         report = TrainingReport(
             title=f"{config.model} on {data.name}",
             accuracy=result.accuracy,
@@ -233,11 +241,9 @@ def _run(
 
 def _trainer(config: TrainConfig, out: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
     accelerator = _accelerator(config.device)
-    together = DDPStrategy(
-        process_group_backend="nccl" if accelerator == "cuda" else "gloo",
-        # A rank that hangs is an error after a while, not a wait for ever.
-        timeout=timedelta(minutes=5),
-    )
+    backend = "nccl" if accelerator == "cuda" else "gloo"
+    join(backend)
+    together = DDPStrategy(process_group_backend=backend, timeout=TIMEOUT)
     return pl.Trainer(
         max_epochs=config.epochs,
         accelerator=accelerator,
@@ -284,6 +290,22 @@ def _nothing_left_without_a_checkpoint(out: Path) -> Iterator[None]:
         if rank() == 0 and not checkpoints(out):
             shutil.rmtree(out, ignore_errors=True)
         raise
+
+
+def _account(
+    model: torch.nn.Module, input_shape: tuple[int, ...], console: Console
+) -> Account | None:
+    """Have the layers account for a training step; where they cannot, the run is not lost for it.
+
+    Of one image; of two where batch normalisation refuses one value per channel.
+    """
+    for images in (1, 2):
+        try:
+            return inspect(model, (images, *input_shape[1:]), training=True)
+        except InputError as error:
+            reason = error
+    console.print(f"report: without accounts of the layers: {reason}", style="yellow", markup=False)
+    return None
 
 
 def _summary(result: RunResult, test: Evaluation, out: Path) -> str:
