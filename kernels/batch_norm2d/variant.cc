@@ -414,10 +414,8 @@ struct ChannelMoments {
 };
 
 std::vector<Moments> statistics_nchw(const float* x, Shape shape) {
-  return over_planes<ChannelMoments>(
-      shape, [&](ChannelMoments& moments, int64_t, int64_t offset, int64_t count) {
-        moments.add(x + offset, count);
-      });
+  return over_planes<ChannelMoments>(shape, [&](ChannelMoments& moments, int64_t, int64_t offset,
+                                                int64_t count) { moments.add(x + offset, count); });
 }
 
 void statistics(const float* x, Shape shape, float* mean, float* variance) {

@@ -174,8 +174,8 @@ template <bool WithPlaces>
 void max_pairs(const float* x, const Geometry& g, float* y, uint8_t* places) {
   const Axis& columns = g.columns;
   const Vector lowest = broadcast(-std::numeric_limits<float>::infinity());
-  const auto rows = sources_of_rows(g.rows.windows,
-                                    [&](int64_t window) { return pixels_of(g.rows, window); });
+  const auto rows =
+      sources_of_rows(g.rows.windows, [&](int64_t window) { return pixels_of(g.rows, window); });
   with_columns(g, [&](auto kernel) {
     for_windows_of_planes(
         g, y, [&](int64_t plane, auto amid, int64_t window, int64_t first, auto width) {
@@ -202,8 +202,8 @@ void max_pairs(const float* x, const Geometry& g, float* y, uint8_t* places) {
 inline void average_pairs(const float* x, const Geometry& g, Divisor divisor, float* y) {
   const Axis& columns = g.columns;
   const std::vector<float> parts = column_divisors(Bands(g, 1), divisor);
-  const auto rows = sources_of_rows(g.rows.windows,
-                                    [&](int64_t window) { return pixels_of(g.rows, window); });
+  const auto rows =
+      sources_of_rows(g.rows.windows, [&](int64_t window) { return pixels_of(g.rows, window); });
   with_columns(g, [&](auto kernel) {
     for_windows_of_planes(
         g, y, [&](int64_t plane, auto amid, int64_t window, int64_t first, auto width) {
@@ -229,25 +229,25 @@ void gradient_of_planes(const Geometry& g, const std::vector<Sources>& rows, flo
                         const Add& add) {
   const Axis& columns = g.columns;
   const int64_t windows = g.rows.windows * columns.windows;
-  for_plane_rows(
-      planes_of(g), g.rows.size, columns.size, columns.size, dx,
-      [&](int64_t plane, int64_t row, float* to) {
-        with_flag(lies_amid(plane, planes_of(g), windows), [&](auto amid) {
-          for (int64_t at = 0; 2 * at - columns.before < columns.size; at += lanes) {
-            const Between own(at, columns.windows), before(at - 1, columns.windows);
-            Vector even{}, odd{};
-            for (const Source& source : rows[row]) {
-              const int64_t offset = plane * windows + source.position * columns.windows;
-              if constexpr (Kernel == 3) even = add(even, offset, amid, source, before, 2);
-              even = add(even, offset, amid, source, own, 0);
-              odd = add(odd, offset, amid, source, own, 1);
-            }
-            const int64_t pixel = 2 * at - columns.before;
-            Between(pixel, columns.size).store(to, weave(even, odd, 0));
-            Between(pixel + lanes, columns.size).store(to, weave(even, odd, 1));
-          }
-        });
-      });
+  for_plane_rows(planes_of(g), g.rows.size, columns.size, columns.size, dx,
+                 [&](int64_t plane, int64_t row, float* to) {
+                   with_flag(lies_amid(plane, planes_of(g), windows), [&](auto amid) {
+                     for (int64_t at = 0; 2 * at - columns.before < columns.size; at += lanes) {
+                       const Between own(at, columns.windows), before(at - 1, columns.windows);
+                       Vector even{}, odd{};
+                       for (const Source& source : rows[row]) {
+                         const int64_t offset = plane * windows + source.position * columns.windows;
+                         if constexpr (Kernel == 3)
+                           even = add(even, offset, amid, source, before, 2);
+                         even = add(even, offset, amid, source, own, 0);
+                         odd = add(odd, offset, amid, source, own, 1);
+                       }
+                       const int64_t pixel = 2 * at - columns.before;
+                       Between(pixel, columns.size).store(to, weave(even, odd, 0));
+                       Between(pixel + lanes, columns.size).store(to, weave(even, odd, 1));
+                     }
+                   });
+                 });
 }
 
 inline void max_gradient_pairs(const float* dy, const uint8_t* places, const Geometry& g,
@@ -260,8 +260,8 @@ inline void max_gradient_pairs(const float* dy, const uint8_t* places, const Geo
         g, rows, dx,
         [&](Vector sum, int64_t at, auto amid, const Source& row, const Between& windows, int tap) {
           const Places wanted(static_cast<uint8_t>(row.tap * kernel + tap));
-          return windows.template places<amid>(places + at).add_where(
-              wanted, sum, windows.template load<amid>(dy + at, Vector{}));
+          return windows.template places<amid>(places + at)
+              .add_where(wanted, sum, windows.template load<amid>(dy + at, Vector{}));
         });
   });
 }

@@ -151,6 +151,9 @@ def dropout_flat(x: int, size: int, p: float, key: int, call: int, y: int) -> No
 def dropout_planar(
     x: int, images: int, channels: int, pixels: int, p: float, key: int, call: int, y: int
 ) -> None: ...
+def dropout_scale(
+    x: int, factors: int, images: int, channels: int, pixels: int, channels_last: bool, y: int
+) -> None: ...
 def pool2d_max(
     x: int,
     images: int,
