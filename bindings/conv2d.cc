@@ -48,10 +48,12 @@ void bind_conv2d(nb::module_& module) {
       [](const std::string& algorithm, Address x, Address weight, Strides strides, Address scale,
          Address shift, Extents extents, Pair size, Pair output_size, Pair kernel_size, Pair stride,
          Pair padding_before, Pair dilation, int activation, float negative_slope, Address y) {
-        passes(algorithm, kernel_size).forward(
-            at(x), filter<const float>(weight, strides),
-            shape_of(extents, size, output_size, kernel_size, stride, padding_before, dilation),
-            {at(scale), at(shift), {static_cast<Activation>(activation), negative_slope}}, at(y));
+        passes(algorithm, kernel_size)
+            .forward(
+                at(x), filter<const float>(weight, strides),
+                shape_of(extents, size, output_size, kernel_size, stride, padding_before, dilation),
+                {at(scale), at(shift), {static_cast<Activation>(activation), negative_slope}},
+                at(y));
       },
       "algorithm"_a, "x"_a, "weight"_a, "weight_strides"_a, "scale"_a, "shift"_a, "extents"_a,
       "size"_a, "output_size"_a, "kernel_size"_a, "stride"_a, "padding_before"_a, "dilation"_a,
@@ -61,10 +63,11 @@ void bind_conv2d(nb::module_& module) {
       [](const std::string& algorithm, Address dy, Address weight, Strides strides, Extents extents,
          Pair size, Pair output_size, Pair kernel_size, Pair stride, Pair padding_before,
          Pair dilation, Address dx) {
-        passes(algorithm, kernel_size).input_gradient(
-            at(dy), filter<const float>(weight, strides),
-            shape_of(extents, size, output_size, kernel_size, stride, padding_before, dilation),
-            at(dx));
+        passes(algorithm, kernel_size)
+            .input_gradient(
+                at(dy), filter<const float>(weight, strides),
+                shape_of(extents, size, output_size, kernel_size, stride, padding_before, dilation),
+                at(dx));
       },
       "algorithm"_a, "dy"_a, "weight"_a, "weight_strides"_a, "extents"_a, "size"_a, "output_size"_a,
       "kernel_size"_a, "stride"_a, "padding_before"_a, "dilation"_a, "dx"_a, Unlocked());
@@ -73,10 +76,11 @@ void bind_conv2d(nb::module_& module) {
       [](const std::string& algorithm, Address x, Address dy, Extents extents, Pair size,
          Pair output_size, Pair kernel_size, Pair stride, Pair padding_before, Pair dilation,
          Address gradient, Strides strides) {
-        passes(algorithm, kernel_size).weight_gradient(
-            at(x), at(dy),
-            shape_of(extents, size, output_size, kernel_size, stride, padding_before, dilation),
-            filter<float>(gradient, strides));
+        passes(algorithm, kernel_size)
+            .weight_gradient(
+                at(x), at(dy),
+                shape_of(extents, size, output_size, kernel_size, stride, padding_before, dilation),
+                filter<float>(gradient, strides));
       },
       "algorithm"_a, "x"_a, "dy"_a, "extents"_a, "size"_a, "output_size"_a, "kernel_size"_a,
       "stride"_a, "padding_before"_a, "dilation"_a, "gradient"_a, "gradient_strides"_a, Unlocked());

@@ -28,9 +28,8 @@ void bind_separable_conv2d(nb::module_& module) {
                       stride[of], dilation[of],    padding_before[of]};
         };
         const auto finish = [&](const Layer& layer, int activation) {
-          return Finish{at(layer[1]),
-                        at(layer[2]),
-                        {static_cast<Activation>(activation), negative_slope}};
+          return Finish{
+              at(layer[1]), at(layer[2]), {static_cast<Activation>(activation), negative_slope}};
         };
         kernels(active_isa())
             .forward(at(x), {at(expand[0]), finish(expand, activations[0])},

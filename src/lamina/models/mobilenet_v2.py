@@ -8,6 +8,7 @@ Source: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks"
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,16 +48,12 @@ class InvertedResidual(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The block, plus its input where the shapes agree."""
-        *expand, (depthwise, depthwise_norm), pointwise, pointwise_norm = self.conv
-        return nn.apply_block(
-            x,
-            depthwise,
-            depthwise_norm,
-            pointwise,
-            pointwise_norm,
-            *(expand[0] if expand else ()),
-            shortcut=self.has_shortcut,
-        )
+        *first, second, pointwise, norm = self.conv
+        assert isinstance(second, torch.nn.Sequential)
+        assert isinstance(pointwise, nn.PointwiseConv2d) and isinstance(norm, nn.BatchNorm2d)
+        expand: list[Any] = [layer for pair in first for layer in pair]  # type: ignore[attr-defined]
+        depthwise: list[Any] = list(second)
+        return nn.apply_block(x, *depthwise, pointwise, norm, *expand, shortcut=self.has_shortcut)
 
 
 class MobileNetV2(torch.nn.Module):

@@ -69,12 +69,12 @@ __all__ = [
     "ReLU6",
     "SeparableBlock",
     "SeparableConv2d",
-    "apply_block",
     "SiLU",
     "Sigmoid",
     "Softmax",
     "SqueezeExcite",
     "Tanh",
+    "apply_block",
 ]
 
 

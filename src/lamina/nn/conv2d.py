@@ -134,13 +134,20 @@ class Conv2d(torch.nn.Conv2d):
         """(N, out_channels, H', W') for an input of (N, C, H, W)."""
         return theory.output_shape(image_shape(input_shape, self.in_channels), *self._window)
 
-    def cost(self, input_shape: Sequence[int], direction: Direction = "forward") -> Cost:
-        """Parameters, MACs and bytes of one call; or of its backward pass."""
+    def cost(
+        self,
+        input_shape: Sequence[int],
+        direction: Direction = "forward",
+        *,
+        input_gradient: bool = True,
+    ) -> Cost:
+        """Parameters, MACs and bytes of one call; or of its backward pass, a first layer's too."""
         return theory.cost(
             image_shape(input_shape, self.in_channels),
             *self._window,
             self.bias is not None,
             direction=direction,
+            input_gradient=input_gradient,
             itemsize=self.weight.dtype.itemsize,
         )
 

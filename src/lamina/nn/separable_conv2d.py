@@ -206,7 +206,7 @@ class SeparableBlock(torch.nn.Module):
         The sum of its layers'; in inference the bytes of what lies between them are not moved.
 
     Numerics:
-        In inference a normalisation is applied as scale · sum + shift, rounded once more than alone.
+        In inference a normalisation is applied as scale · sum + shift, which rounds once more.
 
     Raises:
         ValueError: an argument out of its range, a shortcut where shapes differ; in a call as
@@ -220,7 +220,7 @@ class SeparableBlock(torch.nn.Module):
         Howard et al., "MobileNets" (2017), figure 3; Sandler et al., "MobileNetV2" (2018), table 1.
 
     Example:
-        >>> block = SeparableBlock(8, 8, padding=1, expansion=6, last_activation=None, shortcut=True)
+        >>> block = SeparableBlock(8, 8, padding=1, expansion=6, shortcut=True)
         >>> with torch.no_grad():
         ...     block.eval()(torch.zeros(1, 8, 14, 14)).shape
         torch.Size([1, 8, 14, 14])
@@ -264,7 +264,8 @@ class SeparableBlock(torch.nn.Module):
         """Parameters, operations and bytes of one call of the layers; or of their backward pass."""
         total, shape = Cost(), tuple(input_shape)
         for layer in self.children():
-            total, shape = total + layer.cost(shape, direction), layer.output_shape(shape)  # type: ignore[operator]
+            assert isinstance(layer, (Conv2d, DepthwiseConv2d, BatchNorm2d))
+            total, shape = total + layer.cost(shape, direction), layer.output_shape(shape)
         return total
 
     def forward(self, input: Float[Tensor, "N C H W"]) -> Float[Tensor, "N M Ho Wo"]:
@@ -345,9 +346,11 @@ def _can_be_one_op(layers: Sequence[torch.nn.Module]) -> bool:
         if type(layer) is BatchNorm2d:
             if layer.training or layer.running_mean is None:
                 return False
-        elif type(layer) not in _CONVOLUTIONS:  # a subclass may compute something else
-            return False
-        elif layer.bias is not None or layer.padding_mode != "zeros":
+        elif (
+            type(layer) not in _CONVOLUTIONS
+            or layer.bias is not None
+            or layer.padding_mode != "zeros"
+        ):  # a subclass may compute something else
             return False
     return True
 

@@ -11,5 +11,11 @@ def machine(pass_: Pass) -> Machine:
     return Machine(
         peak_flops=500e9,
         bandwidth=60e9,
-        efficiency={"winograd_4x4": 0.5, "winograd_2x2": 0.5, "onednn": 0.95, "direct": 0.9, "matrix_product": 0.42},
+        efficiency={
+            "winograd_4x4": 0.5,
+            "winograd_2x2": 0.5,
+            "onednn": 0.95,
+            "direct": 0.9,
+            "matrix_product": 0.42,
+        },
     )

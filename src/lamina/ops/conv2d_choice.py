@@ -64,7 +64,7 @@ def choose(problem: Problem) -> str:
 
 
 def beats_matrix_product(problem: Problem) -> bool:
-    """Whether a dense layer, as a convolution, is faster by our kernel than by PyTorch's product."""
+    """Whether our kernel is the faster one for a dense layer, written as a convolution."""
     return _fastest(problem, ("matrix_product", "direct")) == "direct"
 
 

@@ -1,5 +1,4 @@
-"""Separable convolution: a depthwise one to look around, then a pointwise one to mix channels;
-and the block around it, with normalisations, activations and a pointwise one in front.
+"""Separable convolution, depthwise and then pointwise, and the block around it.
 
 Source: Howard et al., "MobileNets" (2017), section 3.1; Chollet, "Xception" (2017), section 2;
 Sandler et al., "MobileNetV2" (2018), section 3.3.
@@ -103,8 +102,10 @@ def fold_batch_norm(
         (tensor([0.5000]), tensor([-0.5000]))
     """
     tensors = (running_mean, running_var, weight, bias)
-    if native.runs_directly(tensors) and _fuses(*tensors) and all(
-        tensor is None or tensor.is_contiguous() for tensor in tensors
+    if (
+        native.runs_directly(tensors)
+        and _fuses(*tensors)
+        and all(tensor is None or tensor.is_contiguous() for tensor in tensors)
     ):
         # Five small ops of PyTorch's for each layer would cost as much as a small block.
         scale, shift = torch.empty((2, running_mean.shape[0])).unbind()
@@ -271,18 +272,15 @@ def _kernel(
     channels_last = native.is_channels_last(x)
     images = conv2d_native.to_channels_last(x)
     size = _output_size(x, depthwise_weight, stride, _sides(padding), dilation)
-    layers = [
-        [None if tensor is None else native.row_major(tensor) for tensor in layer]
-        for layer in (
-            (expand_weight, expand_scale, expand_shift),
-            (depthwise_weight, depthwise_scale, depthwise_shift),
-            (pointwise_weight, scale, shift),
-        )
-    ]
+    expand = _dense(expand_weight, expand_scale, expand_shift)
+    depthwise = _dense(depthwise_weight, depthwise_scale, depthwise_shift)
+    project = _dense(pointwise_weight, scale, shift)
     y = memory.empty((x.shape[0], pointwise_weight.shape[0], *size), x, channels_last=True)
     native.kernels.separable_conv2d_forward(
         images.data_ptr(),
-        *(tuple(map(native.address, layer)) for layer in layers),
+        [native.address(tensor) for tensor in expand],
+        [native.address(tensor) for tensor in depthwise],
+        [native.address(tensor) for tensor in project],
         (x.shape[0], x.shape[1], depthwise_weight.shape[0], pointwise_weight.shape[0]),
         (x.shape[2], x.shape[3]),
         size,
@@ -296,6 +294,10 @@ def _kernel(
         y.data_ptr(),
     )
     return y if channels_last else conv2d_native.from_channels_last(y)
+
+
+def _dense(*layer: Tensor | None) -> list[Tensor | None]:
+    return [None if tensor is None else native.row_major(tensor) for tensor in layer]
 
 
 def _fake(x: Tensor, depthwise_weight: Tensor, pointwise_weight: Tensor, *rest: Any) -> Tensor:
