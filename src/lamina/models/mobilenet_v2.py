@@ -8,7 +8,7 @@ Source: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks"
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -48,12 +48,18 @@ class InvertedResidual(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The block, plus its input where the shapes agree."""
-        *first, second, pointwise, norm = self.conv
-        assert isinstance(second, torch.nn.Sequential)
-        assert isinstance(pointwise, nn.PointwiseConv2d) and isinstance(norm, nn.BatchNorm2d)
-        expand: list[Any] = [layer for pair in first for layer in pair]  # type: ignore[attr-defined]
-        depthwise: list[Any] = list(second)
-        return nn.apply_block(x, *depthwise, pointwise, norm, *expand, shortcut=self.has_shortcut)
+        *first, (depthwise, depthwise_norm), pointwise, pointwise_norm = cast(Any, self.conv)
+        expand, expand_norm = first[0] if first else (None, None)
+        return nn.apply_block(
+            x,
+            depthwise,
+            depthwise_norm,
+            pointwise,
+            pointwise_norm,
+            expand,
+            expand_norm,
+            shortcut=self.has_shortcut,
+        )
 
 
 class MobileNetV2(torch.nn.Module):
