@@ -279,12 +279,23 @@ def algorithms(
 
 
 @app.command()
-def doctor(as_json: Json = False) -> None:
+def doctor(
+    calibrate: Annotated[
+        bool,
+        typer.Option("--calibrate", help="Time the convolutions' algorithms anew, in seconds."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Show versions, instruction sets, OpenMP runtimes, threads, and what falls back."""
     from rich.console import Console
 
     from lamina.doctor import diagnose, show
+    from lamina.ops import calibration, native
 
+    if calibrate:
+        if not native.kernels:
+            raise RunError("calibrate: there are no native kernels to choose from")
+        calibration.calibrate()
     diagnosis = diagnose()
     if as_json:
         print(json.dumps(asdict(diagnosis)))

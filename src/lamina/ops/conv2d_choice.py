@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 
-from lamina.ops import calibration
+from lamina.ops import calibration, conv2d_timing
 from lamina.ops.numerics import get_numerics
 from lamina.theory import conv2d_algorithms as theory
-from lamina.theory.conv2d_problem import AlgorithmCost, Pass, Problem
+from lamina.theory import validation
+from lamina.theory.conv2d_problem import Pass, Problem
+from lamina.theory.limits import Machine
 from lamina.theory.shapes import Pair
 
 PASSES: tuple[Pass, ...] = ("forward", "input_gradient", "weight_gradient")
@@ -18,6 +19,10 @@ WINOGRAD = ("winograd_4x4", "winograd_2x2")
 CANDIDATES = ("onednn", "direct", *WINOGRAD)
 """Of auto. The others are never the fastest: im2col is the direct sum and a copy, and Fourier's
 products need kernels larger than any of an image classifier's."""
+
+
+RUNNING = (*CANDIDATES, "im2col", "fft")
+"""Of the theory's names, those that can be run."""
 
 
 def check(algorithm: str, kernel_size: Pair, stride: Pair, dilation: Pair, groups: int) -> None:
@@ -46,11 +51,23 @@ def check(algorithm: str, kernel_size: Pair, stride: Pair, dilation: Pair, group
 
 
 def resolve(algorithm: str, problem: Problem) -> str:
-    """The algorithm of the theory's names that runs this problem."""
+    """The algorithm of the theory's names that runs this problem.
+
+    Args:
+        algorithm: one of ``conv2d``'s, or already a name of the theory's such as
+            ``"winograd_2x2"``, which is taken as it is.
+        problem: that it has to serve.
+
+    Raises:
+        ValueError: an algorithm of another name, or one that does not serve the problem.
+    """
     if algorithm == "auto":
         return choose(problem)
     if algorithm == "winograd":
-        return _fastest(problem, tuple(filter(lambda name: _serves(name, problem), WINOGRAD)))
+        return _fastest_of(tuple(name for name in WINOGRAD if serves(name, problem)), problem)
+    validation.one_of(algorithm, "algorithm", RUNNING)
+    if not serves(algorithm, problem):
+        raise ValueError(f"algorithm: {algorithm!r} does not serve {problem}")
     return algorithm
 
 
@@ -58,25 +75,24 @@ def choose(problem: Problem) -> str:
     """The fastest by the cost model, as this machine is calibrated."""
     strict = get_numerics() == "strict"
     names = tuple(
-        name for name in CANDIDATES if _serves(name, problem) and not (strict and name in WINOGRAD)
+        name for name in CANDIDATES if serves(name, problem) and not (strict and name in WINOGRAD)
     )
-    return _fastest(problem, names)
+    return _fastest_of(names, problem)
 
 
-def _serves(name: str, problem: Problem) -> bool:
-    if name in ("onednn", "direct"):
+def serves(name: str, problem: Problem) -> bool:
+    """Whether an algorithm of the theory's names runs this problem."""
+    if name == "onednn":
         return True
-    return problem.groups == 1 and theory.why_not(name, problem) is None
+    if name in WINOGRAD and problem.groups != 1:
+        return False  # the theory's would; the kernels do not
+    return theory.why_not(name, problem) is None
+
+
+def _fastest_of(names: tuple[str, ...], problem: Problem) -> str:
+    return _fastest(names, problem, calibration.machine(problem))
 
 
 @lru_cache(maxsize=4096)
-def _fastest(problem: Problem, names: tuple[str, ...]) -> str:
-    machine = calibration.machine(problem.pass_)
-    return min(names, key=lambda name: cost(name, problem).predicted_time(machine))
-
-
-def cost(name: str, problem: Problem) -> AlgorithmCost:
-    """What an algorithm does; PyTorch's own is the direct sum."""
-    if name == "onednn":
-        return replace(theory.direct(problem), algorithm="onednn")
-    return theory.ALGORITHMS[name](problem)
+def _fastest(names: tuple[str, ...], problem: Problem, machine: Machine) -> str:
+    return min(names, key=lambda name: conv2d_timing.cost(name, problem).predicted_time(machine))
