@@ -29,8 +29,6 @@ from lamina.theory import shapes, validation
 from lamina.theory.conv2d_problem import Pass, Problem
 from lamina.theory.shapes import Padding, Pair, ResolvedPadding
 
-ALGORITHMS = ("auto", "direct", "im2col", "winograd", "fft", "onednn")
-
 
 def conv2d(
     x: Tensor,
@@ -84,7 +82,6 @@ def conv2d(
         tensor([[[[9., 6.],
                   [6., 4.]]]])
     """
-    validation.one_of(algorithm, "algorithm", ALGORITHMS)
     stride = validation.positive_pair(stride, "stride")
     dilation = validation.positive_pair(dilation, "dilation")
     checks.check_image(x, "conv2d", weight.shape[1] * groups)

@@ -12,6 +12,9 @@ from lamina.theory.conv2d_problem import Pass, Problem
 from lamina.theory.limits import Machine
 from lamina.theory.shapes import Pair
 
+ALGORITHMS = ("auto", "direct", "im2col", "winograd", "fft", "onednn")
+"""What ``conv2d`` and the layers can be asked for."""
+
 PASSES: tuple[Pass, ...] = ("forward", "input_gradient", "weight_gradient")
 
 WINOGRAD = ("winograd_4x4", "winograd_2x2")
@@ -29,8 +32,10 @@ def check(algorithm: str, kernel_size: Pair, stride: Pair, dilation: Pair, group
     """Raise unless the algorithm serves such windows.
 
     Raises:
-        ValueError: an argument that it does not serve, or Winograd's under strict numerics.
+        ValueError: another name, an argument that the algorithm does not serve, or Winograd's under
+            strict numerics.
     """
+    validation.one_of(algorithm, "algorithm", ALGORITHMS)
     if algorithm == "winograd":
         if get_numerics() == "strict":
             raise ValueError('algorithm: "winograd" is ruled out by set_numerics("strict")')
