@@ -30,11 +30,11 @@ from lamina import __version__
 from lamina.lab.cases import Case, Mode, cases
 from lamina.ops import machine as machine_measurement
 from lamina.ops import native
+from lamina.ops.machine import processor
 from lamina.report import units
 from lamina.report.table import Column, Table
 from lamina.theory.cost import Cost
 from lamina.theory.limits import Machine, time_limit
-from lamina.train.environment import processor
 
 LAYOUTS = {"channels_last": torch.channels_last, "nchw": torch.contiguous_format}
 DIRECTIONS = ("forward", "backward", "both")

@@ -12,7 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lamina.ops import checks, conv2d_choice, conv2d_fft, conv2d_im2col, conv2d_native, native
+from lamina.ops import (
+    checks,
+    conv2d_choice,
+    conv2d_fft,
+    conv2d_im2col,
+    conv2d_native,
+    conv2d_torch,
+    native,
+)
 from lamina.ops.activation import activation_epilogue
 from lamina.ops.depthwise_conv2d import depthwise_conv2d
 from lamina.ops.padding import torch_conv2d, window_padding
@@ -20,8 +28,6 @@ from lamina.ops.registration import differentiable_gradients, register
 from lamina.theory import shapes, validation
 from lamina.theory.conv2d_problem import Pass, Problem
 from lamina.theory.shapes import Padding, Pair, ResolvedPadding
-
-ALGORITHMS = ("auto", "direct", "im2col", "winograd", "fft", "onednn")
 
 
 def conv2d(
@@ -76,7 +82,6 @@ def conv2d(
         tensor([[[[9., 6.],
                   [6., 4.]]]])
     """
-    validation.one_of(algorithm, "algorithm", ALGORITHMS)
     stride = validation.positive_pair(stride, "stride")
     dilation = validation.positive_pair(dilation, "dilation")
     checks.check_image(x, "conv2d", weight.shape[1] * groups)
@@ -178,6 +183,7 @@ def _problem(
         groups,
         pass_,
         torch.get_num_threads(),
+        lanes=native.lanes(),
     )
 
 
@@ -186,10 +192,6 @@ def _is_channels_last(x: Tensor, weight: Tensor) -> bool:
     return native.is_channels_last(x) or (
         native.is_channels_last(weight) and not weight.is_contiguous()
     )
-
-
-def _torch_arguments(problem: Problem) -> tuple[Pair, ResolvedPadding, Pair, int]:
-    return problem.stride, problem.padding, problem.dilation, problem.groups
 
 
 def _kernel(
@@ -217,7 +219,7 @@ def _kernel(
     elif chosen == "fft":
         y = conv2d_fft.forward(x, weight, problem)
     else:
-        y = torch_conv2d(x, weight, None, *_torch_arguments(problem))
+        y = conv2d_torch.forward(x, weight, problem)
     if scale is not None:
         y = y * scale[:, None, None]
     if shift is not None:
@@ -250,7 +252,7 @@ def _input_gradient_kernel(
     elif chosen == "fft":
         dx = conv2d_fft.input_gradient(dy, weight, problem)
     else:
-        dx = _torch_gradients(x, dy, weight, problem, (True, False))[0]
+        dx = conv2d_torch.input_gradient(x, dy, weight, problem)
     return native.in_layout(dx, native.is_channels_last(x))
 
 
@@ -273,33 +275,8 @@ def _weight_gradient_kernel(
     elif chosen == "fft":
         gradient = conv2d_fft.weight_gradient(x, dy, weight, problem)
     else:
-        gradient = _torch_gradients(x, dy, weight, problem, (False, True))[1]
+        gradient = conv2d_torch.weight_gradient(x, dy, weight, problem)
     return native.in_layout(gradient, native.is_channels_last(weight))
-
-
-def _torch_gradients(
-    x: Tensor, dy: Tensor, weight: Tensor, problem: Problem, wanted: tuple[bool, bool]
-) -> tuple[Tensor, Tensor]:
-    (top, bottom), (left, right) = problem.padding
-    height, width = problem.input_shape[2:]
-    even = top == bottom and left == right
-    source = x if even else torch.nn.functional.pad(x, (left, right, top, bottom))
-    dx, dweight, _ = torch.ops.aten.convolution_backward(
-        dy,
-        source,
-        weight,
-        None,
-        problem.stride,
-        (top, left) if even else (0, 0),
-        problem.dilation,
-        False,
-        (0, 0),
-        problem.groups,
-        (*wanted, False),
-    )
-    if wanted[0] and not even:
-        dx = dx[:, :, top : top + height, left : left + width]
-    return dx, dweight
 
 
 def _context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

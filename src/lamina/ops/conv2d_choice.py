@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 
-from lamina.ops import calibration
+from lamina.ops import calibration, conv2d_timing
 from lamina.ops.numerics import get_numerics
 from lamina.theory import conv2d_algorithms as theory
-from lamina.theory.conv2d_problem import AlgorithmCost, Pass, Problem
+from lamina.theory import validation
+from lamina.theory.conv2d_problem import Pass, Problem
+from lamina.theory.limits import Machine
 from lamina.theory.shapes import Pair
+
+ALGORITHMS = ("auto", "direct", "im2col", "winograd", "fft", "onednn")
+"""What ``conv2d`` and the layers can be asked for."""
 
 PASSES: tuple[Pass, ...] = ("forward", "input_gradient", "weight_gradient")
 
@@ -20,12 +24,18 @@ CANDIDATES = ("onednn", "direct", *WINOGRAD)
 products need kernels larger than any of an image classifier's."""
 
 
+RUNNING = (*CANDIDATES, "im2col", "fft")
+"""Of the theory's names, those that can be run."""
+
+
 def check(algorithm: str, kernel_size: Pair, stride: Pair, dilation: Pair, groups: int) -> None:
     """Raise unless the algorithm serves such windows.
 
     Raises:
-        ValueError: an argument that it does not serve, or Winograd's under strict numerics.
+        ValueError: another name, an argument that the algorithm does not serve, or Winograd's under
+            strict numerics.
     """
+    validation.one_of(algorithm, "algorithm", ALGORITHMS)
     if algorithm == "winograd":
         if get_numerics() == "strict":
             raise ValueError('algorithm: "winograd" is ruled out by set_numerics("strict")')
@@ -46,11 +56,23 @@ def check(algorithm: str, kernel_size: Pair, stride: Pair, dilation: Pair, group
 
 
 def resolve(algorithm: str, problem: Problem) -> str:
-    """The algorithm of the theory's names that runs this problem."""
+    """The algorithm of the theory's names that runs this problem.
+
+    Args:
+        algorithm: one of ``conv2d``'s, or already a name of the theory's such as
+            ``"winograd_2x2"``, which is taken as it is.
+        problem: that it has to serve.
+
+    Raises:
+        ValueError: an algorithm of another name, or one that does not serve the problem.
+    """
     if algorithm == "auto":
         return choose(problem)
     if algorithm == "winograd":
-        return _fastest(problem, tuple(filter(lambda name: _serves(name, problem), WINOGRAD)))
+        return _fastest_of(tuple(name for name in WINOGRAD if serves(name, problem)), problem)
+    validation.one_of(algorithm, "algorithm", RUNNING)
+    if not serves(algorithm, problem):
+        raise ValueError(f"algorithm: {algorithm!r} does not serve {problem}")
     return algorithm
 
 
@@ -58,30 +80,29 @@ def choose(problem: Problem) -> str:
     """The fastest by the cost model, as this machine is calibrated."""
     strict = get_numerics() == "strict"
     names = tuple(
-        name for name in CANDIDATES if _serves(name, problem) and not (strict and name in WINOGRAD)
+        name for name in CANDIDATES if serves(name, problem) and not (strict and name in WINOGRAD)
     )
-    return _fastest(problem, names)
+    return _fastest_of(names, problem)
 
 
 def beats_matrix_product(problem: Problem) -> bool:
     """Whether our kernel is the faster one for a dense layer, written as a convolution."""
-    return _fastest(problem, ("matrix_product", "direct")) == "direct"
+    return _fastest_of(("matrix_product", "direct"), problem) == "direct"
 
 
-def _serves(name: str, problem: Problem) -> bool:
-    if name in ("onednn", "direct"):
+def serves(name: str, problem: Problem) -> bool:
+    """Whether an algorithm of the theory's names runs this problem."""
+    if name == "onednn":
         return True
-    return problem.groups == 1 and theory.why_not(name, problem) is None
+    if name in WINOGRAD and problem.groups != 1:
+        return False  # the theory's would; the kernels do not
+    return theory.why_not(name, problem) is None
+
+
+def _fastest_of(names: tuple[str, ...], problem: Problem) -> str:
+    return _fastest(names, problem, calibration.machine(problem))
 
 
 @lru_cache(maxsize=4096)
-def _fastest(problem: Problem, names: tuple[str, ...]) -> str:
-    machine = calibration.machine(problem.pass_)
-    return min(names, key=lambda name: cost(name, problem).predicted_time(machine))
-
-
-def cost(name: str, problem: Problem) -> AlgorithmCost:
-    """What an algorithm does; PyTorch's own are the direct sum."""
-    if name in ("onednn", "matrix_product"):
-        return replace(theory.direct(problem), algorithm=name)
-    return theory.ALGORITHMS[name](problem)
+def _fastest(names: tuple[str, ...], problem: Problem, machine: Machine) -> str:
+    return min(names, key=lambda name: conv2d_timing.cost(name, problem).predicted_time(machine))

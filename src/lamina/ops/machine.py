@@ -5,7 +5,9 @@ Source: Williams, Waterman and Patterson, "Roofline" (2009), section 3.
 
 from __future__ import annotations
 
-from functools import cache
+import functools
+import platform
+from pathlib import Path
 from time import perf_counter
 
 import torch
@@ -35,7 +37,7 @@ def measure() -> Machine:
     return _measure(torch.get_num_threads())
 
 
-@cache
+@functools.cache
 def _measure(threads: int) -> Machine:
     with torch.no_grad():
         return Machine(peak_flops=_peak(), bandwidth=_bandwidth())
@@ -59,8 +61,8 @@ def _peak() -> float:
 
 
 def _product_rate() -> float:
-    left, right = torch.ones(_SIDE, _SIDE), torch.ones(_SIDE, _SIDE)
-    product = torch.empty(_SIDE, _SIDE)
+    left, right = _ones(_SIDE, _SIDE), _ones(_SIDE, _SIDE)
+    product = torch.empty_like(left)
     best = 0.0
     for _ in range(_ROUNDS):
         start = perf_counter()
@@ -69,8 +71,13 @@ def _product_rate() -> float:
     return best
 
 
+def _ones(*shape: int) -> torch.Tensor:
+    """Whatever the defaults of the caller are."""
+    return torch.ones(shape, dtype=torch.float32, device="cpu")
+
+
 def _bandwidth() -> float:
-    source = torch.ones(_COPIED // 4)
+    source = _ones(_COPIED // 4)
     target = torch.empty_like(source)
     read, size, written = source.data_ptr(), source.numel(), target.data_ptr()
     best = 0.0
@@ -86,3 +93,41 @@ def _bandwidth() -> float:
             stop = perf_counter()
             best = max(best, 2 * _COPIED / (middle - start), _COPIED / (stop - middle))
     return best
+
+
+_CACHED = 2 << 20  # bytes read, and written: more than a core's own caches, less than the last
+
+
+@functools.cache
+def last_cache() -> tuple[int, float]:
+    """Bytes of the last cache, and bytes per second of a copy within it, both sides counted.
+
+    Where the system does not tell the size, 8 MiB.
+    """
+    source = _ones(_CACHED // 4)
+    target = torch.empty_like(source)
+    best = 0.0
+    for _ in range(10 * _ROUNDS):
+        start = perf_counter()
+        target.copy_(source)
+        best = max(best, 2 * _CACHED / (perf_counter() - start))
+    return _last_cache_bytes(), best
+
+
+def _last_cache_bytes() -> int:
+    sizes = [8 << 20]
+    for size in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        digits, unit = size.read_text().strip()[:-1], size.read_text().strip()[-1:]
+        if digits.isdigit() and unit in "KM":
+            sizes.append(int(digits) << (10 if unit == "K" else 20))
+    return max(sizes)
+
+
+def processor() -> str:
+    """The processor's name as the system gives it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

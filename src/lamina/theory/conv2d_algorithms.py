@@ -3,7 +3,7 @@
 T = N * Ho * Wo output positions, R = C/groups * Kh * Kw terms of each; FLOPs of a pass:
 
 ============== =============================================================================
-direct         2 T M R, in place: x, w and y move once, there is no workspace
+direct         2 T M R; x, w and y move once; workspace: the weight, laid out anew
 implicit_gemm  the same; a 1x1 convolution of stride 1 without padding *is* a matrix product
 im2col         the same, after every window of an image was copied to a row of a matrix: T C Kh Kw
                elements written and read again; workspace: the matrix of one image
@@ -43,14 +43,68 @@ from lamina.theory.validation import one_of
 if TYPE_CHECKING:
     import sympy
 
-TILE_BLOCK = 64
-"""Winograd tiles that a thread holds transformed at a time."""
+BLOCK_BYTES = 8 << 20
+"""Of transformed tiles that are alive at a time, as a rule."""
+
+PRIVATE_BYTES, PRIVATE_WEIGHT_BYTES = 640 << 10, 4 << 20
+"""Of a thread's own tiles where they are many and the transformed weight is no larger than that."""
+
+ALL_TILES_BYTES = 24 << 20
+"""All tiles are transformed at once where they are no more than this and the weight is larger than
+``PRIVATE_WEIGHT_BYTES``: each thread then transforms a panel of the weight at a time."""
+
+PANEL_REGISTERS = 4
+"""Registers of result channels that a product works on at a time."""
+
+DIRECT_POSITIONS = {"forward": 96, "input_gradient": 96, "weight_gradient": 512}
+"""Positions that a thread of the direct sum keeps at hand: their addresses, and a panel of sums or
+of gradients."""
+
+
+FRESH_BYTES = 32 << 20
+"""A result larger than that is in fresh memory at every call of PyTorch's: the C library gives such
+blocks back at once, and the system clears each page when it is first touched."""
 
 
 def direct(problem: Problem) -> AlgorithmCost:
-    """The sum as it is written, blocked over registers; nothing is copied."""
+    """The sum as it is written, blocked over registers; only the weights are laid out anew.
+
+    Every tap of every position is an address to be looked up. In the weight's gradient each
+    thread sums its share of the positions, and the sums are added up in the weight's layout.
+    """
+    taps = prod(problem.kernel_size)
+    packed = problem.itemsize * taps * problem.register_pairs
     moved = problem.inputs + problem.weights + problem.outputs
-    return AlgorithmCost("direct", (Stage("product", 2 * problem.macs, moved),))
+    copies = problem.threads if problem.pass_ == "weight_gradient" else 1
+    positions = DIRECT_POSITIONS[problem.pass_]
+    stages = (
+        Stage("pack", 0, problem.weights + copies * packed),
+        Stage("gather", 0, 0, cached_bytes=8 * problem.positions * taps),
+        Stage("product", 2 * problem.positions * taps * problem.register_pairs, moved),
+    )
+    beside = positions * (problem.itemsize * PANEL_REGISTERS * problem.lanes + 8 * taps)
+    return AlgorithmCost("direct", stages, copies * packed + problem.threads * beside)
+
+
+def onednn(problem: Problem) -> AlgorithmCost:
+    """PyTorch's own: the direct sum on weights that every call lays out anew.
+
+    Not one of ``ALGORITHMS``: what it does for a shape is its own affair, and only its time is
+    modelled.
+    """
+    flops = 2 * problem.positions * prod(problem.kernel_size) * problem.register_pairs
+    moved = problem.inputs + problem.weights + problem.outputs
+    result = {
+        "forward": problem.outputs,
+        "input_gradient": problem.inputs,
+        "weight_gradient": problem.weights,
+    }[problem.pass_]
+    stages = (
+        Stage("pack", 0, 2 * problem.weights),
+        Stage("product", flops, moved),
+        Stage("first_touch", 0, result if result > FRESH_BYTES else 0),
+    )
+    return AlgorithmCost("onednn", stages)
 
 
 def implicit_gemm(problem: Problem) -> AlgorithmCost:
@@ -94,30 +148,58 @@ def winograd_cost(problem: Problem, output_tile: int) -> AlgorithmCost:
     """
     a, g, b = winograd.transforms(output_tile, problem.kernel_size[0])
     points = len(b) ** 2
-    source, result = problem.input_shape, problem.output_shape
     read, written = problem.inputs, problem.outputs
+    result = problem.output_shape
     if problem.pass_ == "input_gradient":
-        source, result, read, written = result, source, written, read
+        result, read, written = problem.input_shape, written, read
     tiles = result[0] * -(-result[2] // output_tile) * -(-result[3] // output_tile)
     if problem.pass_ == "weight_gradient":
         a, g = winograd.transposed(a), winograd.transposed(g)
-    transformed = problem.itemsize * points * problem.channel_pairs
+    sources = problem.whole_registers(problem.source_channels)
+    results = problem.whole_registers(problem.result_channels)
+    point = problem.itemsize * points
+    transformed = point * problem.register_pairs
     stages = (
         Stage(
             "weight_transform",
-            problem.channel_pairs * winograd.tile_flops(g),
+            problem.register_pairs * winograd.tile_flops(g),
             problem.weights + transformed,
         ),
-        Stage("input_transform", tiles * source[1] * winograd.tile_flops(b), read),
-        Stage("product", 2 * points * tiles * problem.channel_pairs, transformed),
-        Stage("output_transform", tiles * result[1] * winograd.tile_flops(a), written),
+        Stage(
+            "input_transform",
+            tiles * sources * winograd.tile_flops(b),
+            read,
+            cached_bytes=point * tiles * sources,
+        ),
+        Stage("product", 2 * points * tiles * problem.register_pairs, transformed),
+        Stage(
+            "output_transform",
+            tiles * results * winograd.tile_flops(a),
+            written,
+            cached_bytes=point * tiles * results,
+        ),
     )
-    block = min(TILE_BLOCK, tiles) * points * (source[1] + result[1]) * problem.itemsize
-    return AlgorithmCost(
-        f"winograd_{output_tile}x{output_tile}",
-        stages,
-        workspace_bytes=transformed + problem.threads * block,
-    )
+    workspace = _winograd_workspace(problem, point, tiles, sources + results)
+    return AlgorithmCost(f"winograd_{output_tile}x{output_tile}", stages, workspace)
+
+
+def _winograd_workspace(problem: Problem, point: int, tiles: int, channels: int) -> int:
+    """Bytes of transformed weights and tiles that are alive at once; ``point`` is a channel's."""
+    transformed, all_tiles = point * problem.register_pairs, point * channels * tiles
+    panel = PANEL_REGISTERS * problem.lanes
+    panels = -(-problem.result_channels // panel)
+    few_tiles = all_tiles <= ALL_TILES_BYTES and transformed > PRIVATE_WEIGHT_BYTES
+    if few_tiles and panels >= problem.threads:
+        rows = 96 if problem.pass_ == "weight_gradient" else problem.source_channels
+        return all_tiles + problem.threads * point * panel * rows
+    private = problem.threads * PRIVATE_BYTES
+    if (
+        problem.pass_ != "weight_gradient"
+        and transformed <= PRIVATE_WEIGHT_BYTES
+        and all_tiles >= 4 * private
+    ):
+        return transformed + private
+    return transformed + min(all_tiles, max(BLOCK_BYTES, 64 * point * channels))
 
 
 def winograd_2x2(problem: Problem) -> AlgorithmCost:
