@@ -212,16 +212,23 @@ def test_the_fit_finds_what_made_the_times():
 
 @pytest.mark.skipif("conv2d" not in native.kinds(), reason="no compiler")
 def test_measuring_reaches_every_algorithm_and_pass(monkeypatch):
-    small = (conv2d_timing.Case(1, 16, 16, 8), conv2d_timing.Case(1, 8, 24, 9, 1, 2))
+    small = (
+        conv2d_timing.Case(1, 16, 16, 8),
+        conv2d_timing.Case(1, 8, 24, 9, 1, 2),
+        conv2d_timing.Case(1, 8, 24, 9, 1),
+    )
     monkeypatch.setattr(conv2d_timing, "CASES", small)
     random = torch.get_rng_state()
     with torch.device("meta"):  # whatever the caller's defaults are
         found = conv2d_timing.measure()
     assert torch.equal(torch.get_rng_state(), random)
-    for machine in found.values():
-        assert set(machine.overhead) == {"onednn", "direct", "winograd_4x4", "winograd_2x2"}
+    for pass_, machine in found.items():
+        measured = {"onednn", "direct", "winograd_4x4", "winograd_2x2"}
+        if pass_ == "forward":
+            measured.add("matrix_product")
+        assert set(machine.overhead) == measured
         assert {name.partition(".")[0] for name in machine.efficiency} == {
-            *machine.overhead, "im2col", "fft",
+            *measured, "matrix_product", "im2col", "fft",
         }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lamina import nn
 from lamina.models.blocks import conv_norm, depthwise_norm, draw_weights, scaled_channels
+from lamina.nn.separable_conv2d import apply_block
 from lamina.theory.validation import positive_float, positive_int
 
 # Expansion, channels, blocks and first stride of each stage.
@@ -50,7 +51,7 @@ class InvertedResidual(torch.nn.Module):
         """The block, plus its input where the shapes agree."""
         *first, (depthwise, depthwise_norm), pointwise, pointwise_norm = cast(Any, self.conv)
         expand, expand_norm = first[0] if first else (None, None)
-        return nn.apply_block(
+        return apply_block(
             x,
             depthwise,
             depthwise_norm,

@@ -50,7 +50,8 @@ class Calibration:
 def machine(problem: Problem) -> Machine:
     """The machine as this problem meets it; a large one has it calibrated first.
 
-    Nothing is measured while ``torch.compile`` traces, in a forked child, or without kernels.
+    Nothing is measured while somebody traces, compiles or watches, in a forked child, or without
+    kernels.
     """
     known = _known.get(problem.threads)
     if known is None or (known.measured is None and problem.macs >= LARGE and _may_measure()):
@@ -97,7 +98,8 @@ def _measure(threads: int) -> Calibration:
 
 
 def _may_measure() -> bool:
-    return bool(native.kernels) and not _in_child and not torch.compiler.is_compiling()
+    # Nor where somebody watches or traces: what is timed there may be fake tensors.
+    return bool(native.kernels) and not _in_child and native.runs_directly(())
 
 
 def _after_fork() -> None:

@@ -41,7 +41,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             f"linear: the input must be (..., {weight.shape[-1]}), got shape {tuple(x.shape)}"
         )
     checks.check_same_dtype(x, weight, "linear")
-    rows = x.numel() // x.shape[-1] if x.shape[-1] else 0
+    # While compiling, sizes may not be known, and comparing one would fix it.
+    if torch.compiler.is_compiling() or not x.shape[-1]:
+        return F.linear(x, weight, bias)
+    rows = x.numel() // x.shape[-1]
     if rows < _FEWEST_ROWS or not _is_ours(x, weight, bias, rows):
         return F.linear(x, weight, bias)
     # (1, in_features, 1, rows), channels-last: a view.
@@ -58,8 +61,7 @@ _FEWEST_ROWS = 16
 def _is_ours(x: Tensor, weight: Tensor, bias: Tensor | None, rows: int) -> bool:
     """Whether the cost model predicts our kernel to be the faster one."""
     if (
-        torch.compiler.is_compiling()
-        or not native.serves(x, weight, bias)
+        not native.serves(x, weight, bias)
         or torch.is_autocast_enabled("cpu")
         or not weight.is_contiguous()
     ):
