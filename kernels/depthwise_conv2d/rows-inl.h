@@ -91,6 +91,15 @@ template <int Count, bool Inside, typename Width, typename Use>
   });
 }
 
+// The processor does not foresee accesses that are a pixel of many channels apart: it is told of
+// so many blocks of columns ahead.
+constexpr int blocks_ahead = 2;
+
+template <int Count, bool ToWrite>
+[[gnu::always_inline]] inline void prefetch_columns(const float* first, int64_t pitch) {
+  for (int k = 0; k < Count; ++k) __builtin_prefetch(first + k * pitch, ToWrite);
+}
+
 template <int Columns, typename Width>
 [[gnu::always_inline]] inline void finish(const Finish& by, Vector (&total)[Columns], float* out,
                                           int64_t pitch, Width width) {
@@ -133,10 +142,15 @@ void correlate(const Phase& phase, const Line<const float>* lines, int count, Pi
       });
     return;
   }
+  const float* newest = count ? lines[count - 1].source : out;
   for_columns(phase, Taps, Step, [&](int64_t t, auto columns, auto inside) {
     constexpr int n = columns();
     const int64_t first = phase.first + t * Step;
     for_registers(pitch.column, [&](int64_t c, auto width) {
+      prefetch_columns<n * Step, false>(
+          newest + c + (first + blocks_ahead * n * Step + Taps) * source_pitch, source_pitch);
+      if (!by.streaming)
+        prefetch_columns<n, true>(out + (t + blocks_ahead * n) * out_pitch + c, out_pitch);
       Vector total[n];
       for (int k = 0; k < n; ++k) total[k] = bias(c, width);
       for (const Line<const float>* line = lines; line < lines + count; ++line) {
@@ -181,10 +195,14 @@ void accumulate(const Phase& phase, const Line<float>* lines, int count, Pitch p
       });
     return;
   }
+  const float* newest = count ? lines[count - 1].source : out;
   for_columns(phase, Taps, Step, [&](int64_t t, auto columns, auto inside) {
     constexpr int n = columns();
     const int64_t first = phase.first + t * Step;
     for_registers(pitch.column, [&](int64_t c, auto width) {
+      prefetch_columns<n * Step, false>(
+          newest + c + (first + blocks_ahead * n * Step + Taps) * source_pitch, source_pitch);
+      prefetch_columns<n, false>(out + (t + blocks_ahead * n) * out_pitch + c, out_pitch);
       Vector gradient[n], bias = load(bias_sums + c, width);
       for (int k = 0; k < n; ++k) {
         gradient[k] = load(out + (t + k) * out_pitch + c, width);

@@ -4,9 +4,10 @@ A round measures one call of every side, forward and then backward, so that a sl
 machine falls on all of them. Where the input fits the last cache, each side is called once more
 just before: it then finds the caches as its own call leaves them, its input and the memory that it
 reuses, and not as the other sides do. Outputs and gradients are allocated and freed inside the
-measured time, as in training. A second process repeats PyTorch's sides with huge pages switched on,
-which it reads once when it starts: what a pool of ready memory gains must not be taken for the
-kernels' gain.
+measured time, as in training.
+
+A second process repeats PyTorch's sides with huge pages switched on, which it reads once when it
+starts: what a pool of ready memory gains must not be taken for the kernels' gain.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -39,6 +40,7 @@ from lamina.theory.limits import Machine, time_limit
 LAYOUTS = {"channels_last": torch.channels_last, "nchw": torch.contiguous_format}
 DIRECTIONS = ("forward", "backward", "both")
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"  # PyTorch's switch
+_WITH_HUGE_PAGES = ", huge pages"  # ends the names of those sides
 FITS_THE_LAST_CACHE = 16 << 20  # bytes of an input that its output may lie beside
 
 
@@ -243,7 +245,7 @@ def _measure_huge_page_peers(kind: str | None, seconds: float) -> dict[str, dict
         _run_rounds(sides.values(), seconds)
         for direction in _directions(case):
             found[_key(case.kind, case.name, case.shape, direction)] = {
-                f"{name}, huge pages": 1e3 * statistics.median(side.times(direction))
+                f"{name}{_WITH_HUGE_PAGES}": 1e3 * statistics.median(side.times(direction))
                 for name, side in sides.items()
             }
     return found
@@ -336,15 +338,35 @@ def to_json(machine: Machine, rows: list[Row]) -> str:
     return json.dumps({**facts(), **limits, "rows": [asdict(row) for row in rows]}, indent=1)
 
 
+def from_json(text: str) -> tuple[dict[str, Any], list[Row]]:
+    """What ``to_json`` wrote: the facts with the machine's limits, and the rows."""
+    found = json.loads(text)
+    rows = [Row(**{**row, "shape": tuple(row["shape"])}) for row in found.pop("rows")]
+    return found, rows
+
+
 def table(machine: Machine, rows: list[Row]) -> Table:
-    """A row per case and layout, forward and backward together; of inference the forward pass."""
+    """A row per case and layout, forward and backward together; of inference the forward pass.
+
+    Ratios are a peer's time over ours. The best peer is one without huge pages.
+    """
     shown = []
     trained = {(row.kind, row.case, row.shape) for row in rows if row.direction == "both"}
     for row in rows:
         if row.direction != "both" and (row.kind, row.case, row.shape) in trained:
             continue
-        best = min(row.peers_ms, key=lambda name: row.peers_ms[name])
-        shown.append({**asdict(row), "shape": "×".join(map(str, row.shape)), "best_peer": best})
+        plain = {
+            name: ms for name, ms in row.peers_ms.items() if not name.endswith(_WITH_HUGE_PAGES)
+        }
+        huge = row.peers_ms.get(f"torch {row.layout}{_WITH_HUGE_PAGES}")
+        shown.append(
+            {
+                **asdict(row),
+                "shape": "×".join(map(str, row.shape)),
+                "best_peer": min(plain, key=lambda name: plain[name]),
+                "ratio_huge_pages": huge and huge / row.ours_ms,
+            }
+        )
     conditions = ", ".join(f"{name} {value}" for name, value in facts().items())
     columns = (
         Column("kind", "kind"),
@@ -356,6 +378,7 @@ def table(machine: Machine, rows: list[Row]) -> Table:
         Column("best_peer", "best peer"),
         Column("ratio_best", "ratio to it", "{:.2f}×".format, "right"),
         Column("ratio_same_layout", "to torch, same layout", "{:.2f}×".format, "right"),
+        Column("ratio_huge_pages", "the same, huge pages", "{:.2f}×".format, "right"),
         Column("limit_fraction", "of the limit", "{:.0%}".format, "right"),
         Column("saved_bytes", "saved", units.binary_bytes, "right"),
         Column("saved_bytes_torch", "torch saves", units.binary_bytes, "right"),
