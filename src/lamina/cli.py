@@ -351,7 +351,9 @@ def doctor(
     if calibrate:
         if not native.kernels:
             raise RunError("calibrate: there are no native kernels to choose from")
-        calibration.calibrate()
+        before = calibration.current().measured
+        if calibration.calibrate().measured in (None, before):
+            raise RunError("calibrate: the machine is too busy, its times say nothing; try again")
     diagnosis = diagnose()
     if as_json:
         print(json.dumps(asdict(diagnosis)))

@@ -131,6 +131,43 @@ def test_no_half_written_file_is_left(fresh, monkeypatch):
     assert [path.suffix for path in calibration.folder().iterdir()] == [".json"]
 
 
+def test_a_busy_machine_keeps_what_was_known_and_is_not_asked_twice(fresh, monkeypatch):
+    calls = []
+    monkeypatch.setattr(calibration, "measure", lambda: calls.append(1))
+    for _ in range(3):
+        assert calibration.machine(LARGE) == calibration.SHIPPED.machines["forward"]
+    assert len(calls) == 1 and not calibration.folder().exists()
+    monkeypatch.setattr(calibration, "measure", lambda: MEASURED)
+    assert calibration.calibrate().machines == MEASURED
+    monkeypatch.setattr(calibration, "measure", lambda: None)
+    assert calibration.calibrate().machines == MEASURED
+
+
+def test_times_that_follow_no_model_are_none(monkeypatch):
+    monkeypatch.setattr(conv2d_timing.machine, "measure", lambda: Machine(500e9, 60e9))
+    monkeypatch.setattr(conv2d_timing.machine, "last_cache", lambda: (32 << 20, 190e9))
+    rng = np.random.default_rng(0)
+
+    def times(noise):
+        return {
+            pass_: {
+                "direct": [
+                    (cost, 1e-5 + noise() * cost.predicted_time(Machine(400e9, 40e9)))
+                    for cost in (
+                        conv2d_timing.cost("direct", conv2d_timing.problem_of(case, pass_))
+                        for case in conv2d_timing.CASES
+                    )
+                ]
+            }
+            for pass_ in conv2d_timing.PASSES
+        }
+
+    monkeypatch.setattr(conv2d_timing, "_times", lambda: times(lambda: 1.0))
+    assert conv2d_timing.measure() is not None
+    monkeypatch.setattr(conv2d_timing, "_times", lambda: times(lambda: 10 ** rng.uniform(0, 3)))
+    assert conv2d_timing.measure() is None
+
+
 def test_another_number_of_threads_is_another_machine(fresh):
     calibration.machine(LARGE)
     alone = replace(LARGE, threads=1)
@@ -219,6 +256,7 @@ def test_measuring_reaches_every_algorithm_and_pass(monkeypatch):
     )
     monkeypatch.setattr(conv2d_timing, "CASES", small)
     random = torch.get_rng_state()
+    monkeypatch.setattr(conv2d_timing, "_SCATTER", float("inf"))  # however busy it is here
     with torch.device("meta"):  # whatever the caller's defaults are
         found = conv2d_timing.measure()
     assert torch.equal(torch.get_rng_state(), random)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from lamina import ops
 from lamina.ops import native
@@ -75,3 +76,17 @@ def test_gamma_of_a_bias_gradient():
     positions = dy.numel() // 5
     error = (ours.double() - dy.double().sum((0, 2, 3))).abs().max()
     assert error <= gamma(positions) * positions * dy.abs().max().item()
+
+
+def test_torchs_counter_counts_every_algorithm_alike():
+    x, weight = torch.randn(2, 6, 9, 8, requires_grad=True), torch.randn(4, 6, 3, 3)
+    weight.requires_grad_()
+    counts = {}
+    for algorithm in ("direct", "im2col", "onednn"):
+        with FlopCounterMode(display=False) as counter:
+            y = ops.conv2d(x, weight, stride=2, padding=1, algorithm=algorithm)
+            forward = counter.get_total_flops()
+            y.sum().backward()
+        counts[algorithm] = forward, counter.get_total_flops()
+    macs = 2 * 4 * 5 * 4 * 6 * 9
+    assert set(counts.values()) == {(2 * macs, 6 * macs)}, counts

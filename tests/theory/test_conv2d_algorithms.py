@@ -157,8 +157,12 @@ def test_all_passes_do_the_same_direct_sum(pass_):
 
 
 def test_direct_sums_of_the_weights_gradient_for_every_thread():
-    case = conv2d.problem((2, 6, 9, 9), 4, 3, pass_="weight_gradient", threads=3)
-    assert algorithms.direct(case).workspace_bytes == 3 * (4 * 24 * 9 + 512 * (16 + 72))
+    beside = 512 * (16 + 72)
+    case = conv2d.problem((2, 6, 30, 30), 4, 3, pass_="weight_gradient", threads=3)
+    assert algorithms.direct(case).workspace_bytes == 3 * (4 * 24 * 9 + beside)
+    # Fewer positions than weights: two panels of outputs, a thread for each, and one to spare.
+    few = conv2d.problem((2, 6, 3, 3), 8, 3, pass_="weight_gradient", threads=3)
+    assert algorithms.direct(few).workspace_bytes == 1 * 4 * 48 * 9 + 3 * beside
 
 
 def test_pytorchs_own_clears_fresh_pages_above_32_mib():

@@ -2,7 +2,8 @@
 
 Each convolution runs by every algorithm that serves it, the sides in turn, three passes each; the
 time that the theory predicts, as this machine is calibrated, stands beside, and what the choice of
-``algorithm="auto"`` costs over the fastest: its regret.
+``algorithm="auto"`` costs over the fastest: its regret. What is predicted to take eight times as
+long as the fastest is left out.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ WITHIN = 1.1
 """A choice is right whose time is at most this many times the fastest's."""
 
 _HOPELESS = 3.0  # times the fastest: not worth more than two rounds
+_BEYOND_HOPE = 8.0  # times the fastest, as predicted: not run at all
 
 
 @dataclass(frozen=True)
@@ -158,9 +160,17 @@ def _measure(case: Case, layout: str, seconds: float) -> Iterator[Row]:
     ]
     sides = {name: calls(case, layout, name) for name in names}
     for direction, problem in problems.items():
-        times = rounds({name: side[direction] for name, side in sides.items()}, seconds)
+        calibrated = calibration.machine(problem)
+        predicted = {
+            name: conv2d_timing.cost(name, problem).predicted_time(calibrated) for name in names
+        }
+        most = _BEYOND_HOPE * min(predicted.values())
+        times = rounds(
+            {name: side[direction] for name, side in sides.items() if predicted[name] <= most},
+            seconds,
+        )
         medians = {name: statistics.median(measured) for name, measured in times.items()}
-        chosen, calibrated = conv2d_choice.choose(problem), calibration.machine(problem)
+        chosen = conv2d_choice.choose(problem)
         for name, measured in times.items():
             quartiles = statistics.quantiles(measured, n=4)
             yield Row(
@@ -171,7 +181,7 @@ def _measure(case: Case, layout: str, seconds: float) -> Iterator[Row]:
                 len(measured),
                 1e3 * medians[name],
                 1e3 * (quartiles[2] - quartiles[0]) / 2,
-                1e3 * conv2d_timing.cost(name, problem).predicted_time(calibrated),
+                1e3 * predicted[name],
                 2e-9 * problem.macs / medians[name],
                 medians["onednn"] / medians[name],
                 medians[name] / min(medians.values()),

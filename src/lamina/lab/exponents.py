@@ -43,7 +43,8 @@ _SIZE: dict[str, Callable[[Case], float]] = {
 class Growth:
     """How the forward pass by one algorithm grows with one size.
 
-    ``seconds`` are medians, one per case; ``limits`` what the machine allows for the direct sum.
+    ``seconds`` are the fastest rounds, one per case: what disturbs a round only adds, and a slope
+    is bent by it. ``limits`` what the machine allows for the direct sum.
     """
 
     symbol: str
@@ -82,7 +83,7 @@ def growth(
         for case in cases:
             sides = {name: calls(case, "channels_last", name)["forward"] for name in names}
             for name, measured in rounds(sides, seconds).items():
-                times[name].append(statistics.median(measured))
+                times[name].append(min(measured))
         problems = [conv2d_timing.problem_of(case, "forward") for case in cases]
         limits = [conv2d_timing.cost("direct", p).predicted_time(machine) for p in problems]
         for name in names:

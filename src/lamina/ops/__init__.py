@@ -22,6 +22,7 @@ from lamina.ops.conv2d import conv2d
 from lamina.ops.dense import linear
 from lamina.ops.depthwise_conv2d import depthwise_conv2d
 from lamina.ops.dropout import drop_path, dropout, next_seed
+from lamina.ops.flop_formulas import register_formulas
 from lamina.ops.numerics import get_numerics, set_numerics
 from lamina.ops.padding import PADDING_MODES, pad2d, torch_padding
 from lamina.ops.pool2d import (
@@ -39,6 +40,8 @@ from lamina.ops.separable_conv2d import (
     separable_conv2d,
 )
 from lamina.ops.squeeze_excite import squeeze_excite
+
+register_formulas()
 
 __all__ = [
     "ACTIVATIONS",

@@ -13,7 +13,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def machine(problem: Problem) -> Machine:
     kernels.
     """
     known = _known.get(problem.threads)
-    if known is None or (known.measured is None and problem.macs >= LARGE and _may_measure()):
+    if known is None or (known is SHIPPED and problem.macs >= LARGE and _may_measure()):
         known = _find(problem.threads, measuring=problem.macs >= LARGE and _may_measure())
     return known.machines[problem.pass_]
 
@@ -66,7 +66,10 @@ def current() -> Calibration:
 
 
 def calibrate() -> Calibration:
-    """Measures anew, in a few seconds, and keeps the figures for the processes to come."""
+    """Measures anew, in a few seconds, and keeps the figures for the processes to come.
+
+    On a machine that is too busy for that what was known before stays.
+    """
     with _lock:
         return _measure(torch.get_num_threads())
 
@@ -86,13 +89,18 @@ def _find(threads: int, *, measuring: bool) -> Calibration:
         known = _known.get(threads)
         if known is None:
             known = _known[threads] = _read(threads) or SHIPPED
-        if known.measured is None and measuring and threads == torch.get_num_threads():
+        if known is SHIPPED and measuring and threads == torch.get_num_threads():
             known = _measure(threads)
         return known
 
 
 def _measure(threads: int) -> Calibration:
-    found = Calibration(measure(), datetime.now(UTC).isoformat(timespec="seconds"))
+    machines = measure()
+    if machines is None:  # this process does not try again of itself: hence no longer SHIPPED
+        known = _known.get(threads) or _read(threads) or SHIPPED
+        _known[threads] = replace(known)
+        return _known[threads]
+    found = Calibration(machines, datetime.now(UTC).isoformat(timespec="seconds"))
     _known[threads] = found = _write(found, threads)
     return found
 

@@ -75,13 +75,22 @@ _CALLS = 3  # of a case in a sweep
 _Call = Callable[[], Tensor]
 
 
-def measure() -> dict[Pass, Machine]:
-    """The machine as each pass meets it, from about two seconds of small convolutions."""
+_SCATTER = 0.35
+"""Median distance of the times from the model, above which they are another program's."""
+
+
+def measure() -> dict[Pass, Machine] | None:
+    """The machine as each pass meets it, from about two seconds of small convolutions.
+
+    None where the times say nothing, as on a machine that is busy with something else.
+    """
     size, bandwidth = machine.last_cache()
     # What lies beside the data, another core's too, takes its part of the cache.
     limits = replace(machine.measure(), cache_bytes=size * 3 // 4, cache_bandwidth=bandwidth)
     times = _times()
     found = {pass_: fit(times[pass_], limits) for pass_ in PASSES}
+    if max(scatter(times[pass_], fitted) for pass_, fitted in found.items()) > _SCATTER:
+        return None
     # Those that are not timed keep the shares that are shipped.
     return {
         pass_: replace(fitted, efficiency={**MACHINES[pass_].efficiency, **fitted.efficiency})
@@ -217,6 +226,16 @@ def fit(times: dict[str, list[Timing]], limits: Machine) -> Machine:
             if any(row[column] for row in rows):
                 efficiency[f"{algorithm}.{stage.name}"] = 1 / float(found[column])
     return replace(limits, overhead=overhead, efficiency=efficiency)
+
+
+def scatter(times: dict[str, list[Timing]], machine: Machine) -> float:
+    """Median relative distance of the times from what the machine is predicted to take."""
+    distances = [
+        abs(cost.predicted_time(machine) / seconds - 1)
+        for timings in times.values()
+        for cost, seconds in timings
+    ]
+    return float(np.median(distances))
 
 
 def _kind(stage: str) -> str:

@@ -70,12 +70,17 @@ def direct(problem: Problem) -> AlgorithmCost:
     """The sum as it is written, blocked over registers; only the weights are laid out anew.
 
     Every tap of every position is an address to be looked up. In the weight's gradient each
-    thread sums its share of the positions, and the sums are added up in the weight's layout.
+    thread sums its share of the positions, and the sums are added up in the weight's layout; where
+    the weight is the larger of the two, threads share its panels instead.
     """
     taps = prod(problem.kernel_size)
     packed = problem.itemsize * taps * problem.register_pairs
     moved = problem.inputs + problem.weights + problem.outputs
-    copies = problem.threads if problem.pass_ == "weight_gradient" else 1
+    copies = 1
+    if problem.pass_ == "weight_gradient":
+        panels = -(-problem.result_channels // (PANEL_REGISTERS * problem.lanes))
+        shared = min(problem.threads, panels) if packed > 4 * problem.positions else 1
+        copies = problem.threads // shared
     positions = DIRECT_POSITIONS[problem.pass_]
     stages = (
         Stage("pack", 0, problem.weights + copies * packed),
