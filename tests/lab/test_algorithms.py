@@ -65,6 +65,14 @@ def test_every_algorithm_that_serves_is_measured(monkeypatch, layout):
             assert all(r.measured_ms > 0 and r.predicted_ms > 0 and lab.line(r) for r in found)
 
 
+@needs_kernels
+def test_what_is_beyond_hope_is_left_out_but_never_a_candidate(monkeypatch):
+    monkeypatch.setattr(lab.calibration, "calibrate", lambda: None)
+    monkeypatch.setattr(lab, "_BEYOND_HOPE", 0.0)
+    _, rows = lab.benchmark_algorithms((Case(1, 8, 8, 9),), seconds=0.0)
+    assert {row.algorithm for row in rows} == set(lab.conv2d_choice.CANDIDATES)
+
+
 def test_what_is_far_behind_is_called_twice():
     import time
 

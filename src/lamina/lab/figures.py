@@ -31,7 +31,7 @@ def growth_figure(found: Sequence[Growth], conditions: str) -> str:
             tag("style", _STYLE),
             tag("rect", "", width=width, height=_HEIGHT + 24, fill="#ffffff"),
             *panels,
-            svg.text(_LEFT, _HEIGHT + 14, conditions),
+            svg.text(_LEFT, _HEIGHT + 14, f"3×3, forward; {conditions}"),
         ],
         xmlns="http://www.w3.org/2000/svg",
         viewBox=f"0 0 {width} {_HEIGHT + 24}",
@@ -51,7 +51,7 @@ def _panel(symbol: str, curves: Sequence[Growth]) -> list[Html]:
     x = svg.Axis(sizes[0] / 1.1, sizes[-1] * 1.1, _LEFT, _WIDTH - 24, log=True)
     y = svg.Axis(min(values) / 1.3, max(values) * 1.3, _HEIGHT - _BOTTOM, _TOP, log=True)
     parts = [
-        svg.text(_LEFT, 22, f"3×3, forward: milliseconds {_TITLES[symbol]}", class_="title"),
+        svg.text(_LEFT, 22, f"Milliseconds {_TITLES[symbol]}", class_="title"),
         *_grid(x, y, sizes),
     ]
     for name, seconds in lines.items():
