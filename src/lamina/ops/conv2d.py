@@ -145,8 +145,8 @@ def _is_pytorchs(
     algorithm: str,
 ) -> bool:
     """Whether auto takes PyTorch's own in every pass: it then costs nothing of ours."""
-    if algorithm != "auto" or torch.compiler.is_compiling():
-        return False  # while compiling, sizes may not be known: the op chooses when it runs
+    if algorithm != "auto" or not native.sizes_are_known(x):
+        return False  # the op chooses when it runs
     images = x if x.dim() == 4 else x.unsqueeze(0)
     case = _problem(images, weight, stride, (*padding[0], *padding[1]), dilation, groups, "forward")
     if not _differentiates(x, weight):

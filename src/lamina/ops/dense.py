@@ -41,8 +41,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             f"linear: the input must be (..., {weight.shape[-1]}), got shape {tuple(x.shape)}"
         )
     checks.check_same_dtype(x, weight, "linear")
-    # While compiling, sizes may not be known, and comparing one would fix it.
-    if torch.compiler.is_compiling() or not x.shape[-1]:
+    if not native.sizes_are_known(x) or not x.shape[-1]:
         return F.linear(x, weight, bias)
     rows = x.numel() // x.shape[-1]
     if rows < _FEWEST_ROWS or not _is_ours(x, weight, bias, rows):

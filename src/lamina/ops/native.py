@@ -33,6 +33,7 @@ __all__ = [
     "row_major",
     "runs_directly",
     "serves",
+    "sizes_are_known",
     "summary",
 ]
 
@@ -128,6 +129,11 @@ def runs_directly(tensors: tuple[object, ...]) -> bool:
         if isinstance(tensor, Tensor) and type(tensor) not in _PLAIN:
             return False
     return True
+
+
+def sizes_are_known(x: Tensor) -> bool:
+    """Whether Python may decide by the sizes: while tracing they may be symbols."""
+    return not torch.compiler.is_compiling() and all(type(size) is int for size in x.shape)
 
 
 _PLAIN = (Tensor, torch.nn.Parameter)  # no subclass: those want to see every op

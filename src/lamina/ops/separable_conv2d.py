@@ -16,7 +16,7 @@ from lamina.ops.activation import activation_epilogue
 from lamina.ops.conv2d import conv2d
 from lamina.ops.depthwise_conv2d import depthwise_conv2d
 from lamina.ops.padding import window_padding
-from lamina.ops.registration import register
+from lamina.ops.registration import differentiable_gradients, register
 from lamina.theory import shapes, validation
 from lamina.theory.shapes import Padding, Pair
 
@@ -202,11 +202,26 @@ def separable_block(
             shortcut,
         )
         return y
-    z = x if expand_weight is None else _apply(conv2d(x, expand_weight), expand)
-    z = _apply(depthwise_conv2d(z, depthwise_weight, None, stride, padding, dilation), depthwise)
-    z = _apply(conv2d(z, pointwise_weight), pointwise)
+    z = _one_by_one(*tensors, finishes, stride, padding, dilation)
     _check_shortcut(shortcut, x, pointwise_weight, (z.shape[2], z.shape[3]))
     return x + z if shortcut else z
+
+
+def _one_by_one(
+    x: Tensor,
+    depthwise_weight: Tensor,
+    pointwise_weight: Tensor,
+    expand_weight: Tensor | None,
+    finishes: tuple[Finish, Finish, Finish],
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+) -> Tensor:
+    """The block before its shortcut, layer after layer."""
+    expand, depthwise, pointwise = finishes
+    z = x if expand_weight is None else _apply(conv2d(x, expand_weight), expand)
+    z = _apply(depthwise_conv2d(z, depthwise_weight, None, stride, padding, dilation), depthwise)
+    return _apply(conv2d(z, pointwise_weight), pointwise)
 
 
 def _fuses(*tensors: Tensor | None) -> bool:
@@ -307,6 +322,34 @@ def _fake(x: Tensor, depthwise_weight: Tensor, pointwise_weight: Tensor, *rest: 
     return native.fake_empty(x, shape, native.is_channels_last(x))
 
 
+def _context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.options = inputs[10:]
+    ctx.save_for_backward(*inputs[:10])
+
+
+def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    """For a graph that was traced without gradients and is differentiated all the same."""
+    stride, padding, dilation, activations, shortcut = ctx.options
+
+    def forward(*tensors: Any) -> Tensor:
+        x, depthwise_weight, pointwise_weight, expand_weight, *parameters = tensors
+        finishes = tuple(
+            Finish(scale, shift, name)
+            for scale, shift, name in zip(
+                parameters[::2], parameters[1::2], activations, strict=True
+            )
+        )
+        z = _one_by_one(
+            *(x, depthwise_weight, pointwise_weight, expand_weight, finishes),  # type: ignore[arg-type]
+            stride,
+            _sides(padding),
+            dilation,
+        )
+        return x + z if shortcut else z
+
+    return (*differentiable_gradients(forward, ctx.saved_tensors, dy), *(None,) * 5)
+
+
 _forward = register(
     "separable_block(Tensor x, Tensor depthwise_weight, Tensor pointwise_weight, "
     "Tensor? expand_weight, Tensor? expand_scale, Tensor? expand_shift, Tensor? depthwise_scale, "
@@ -314,4 +357,6 @@ _forward = register(
     "int[] dilation, str[] activations, bool shortcut) -> Tensor",
     _kernel,
     _fake,
+    setup_context=_context,
+    backward=_backward,
 )
