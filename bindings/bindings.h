@@ -24,5 +24,7 @@ void bind_depthwise_conv2d(nanobind::module_& module);
 void bind_conv2d(nanobind::module_& module);
 void bind_dropout(nanobind::module_& module);
 void bind_pool2d(nanobind::module_& module);
+void bind_roofline(nanobind::module_& module);
+void bind_separable_conv2d(nanobind::module_& module);
 
 }  // namespace lamina

@@ -1,8 +1,11 @@
 #include "conv2d/conv2d.h"
 
 #include <nanobind/stl/array.h>
+#include <nanobind/stl/string.h>
 
 #include <array>
+#include <stdexcept>
+#include <string>
 
 #include "bindings.h"
 
@@ -13,56 +16,86 @@ namespace lamina {
 
 using namespace conv2d;
 
-// (batch, channels, height, width), and the strides of the four in elements.
-using Sizes = std::array<int64_t, 4>;
+using Pair = std::array<int64_t, 2>;     // (height, width)
+using Extents = std::array<int64_t, 4>;  // images, input and output channels, groups
+using Strides = std::array<int64_t, 4>;  // of (output, input, row, column), in elements
 
-template <typename T>
-static Image<T> image(Address address, const Sizes& sizes, const Sizes& strides) {
-  return {at<T>(address), sizes[0],   sizes[1],   sizes[2],  sizes[3],
-          strides[0],     strides[1], strides[2], strides[3]};
+static Shape shape_of(Extents extents, Pair size, Pair output_size, Pair kernel_size, Pair stride,
+                      Pair padding_before, Pair dilation) {
+  const auto axis = [&](size_t of) {
+    return Axis{size[of],   output_size[of], kernel_size[of],
+                stride[of], dilation[of],    padding_before[of]};
+  };
+  return {extents[0], extents[1], extents[2], extents[3], axis(0), axis(1)};
 }
 
 template <typename T>
-static Filter<T> filter(Address address, int64_t outputs, int64_t inputs, const Sizes& strides) {
-  return {at<T>(address), outputs, inputs, strides[0], strides[1], strides[2], strides[3]};
+static Filter<T> filter(Address address, const Strides& strides) {
+  return {at<T>(address), strides[0], strides[1], strides[2], strides[3]};
+}
+
+static const Passes& passes(const std::string& algorithm, const Pair& kernel_size) {
+  const Kernels& all = kernels(active_isa());
+  if (algorithm == "direct") return all.direct;
+  if (algorithm == "winograd_4x4") return all.winograd_4x4;
+  if (algorithm == "winograd_2x2") return kernel_size[0] == 5 ? all.winograd_5x5 : all.winograd_2x2;
+  throw std::invalid_argument("algorithm: got '" + algorithm + "'");
 }
 
 void bind_conv2d(nb::module_& module) {
   module.def(
-      "conv2d_winograd",
-      [](Address x, Sizes x_sizes, Sizes x_strides, Address weight, Sizes weight_strides,
-         Address bias, int64_t top, int64_t left, Address y, Sizes y_sizes, Sizes y_strides) {
-        kernels(active_isa())
-            .winograd(image<const float>(x, x_sizes, x_strides),
-                      filter<const float>(weight, y_sizes[1], x_sizes[1], weight_strides), at(bias),
-                      {top, left}, image<float>(y, y_sizes, y_strides));
+      "conv2d_forward",
+      [](const std::string& algorithm, Address x, Address weight, Strides strides, Address scale,
+         Address shift, Extents extents, Pair size, Pair output_size, Pair kernel_size, Pair stride,
+         Pair padding_before, Pair dilation, int activation, float negative_slope, Address y) {
+        passes(algorithm, kernel_size)
+            .forward(
+                at(x), filter<const float>(weight, strides),
+                shape_of(extents, size, output_size, kernel_size, stride, padding_before, dilation),
+                {at(scale), at(shift), {static_cast<Activation>(activation), negative_slope}},
+                at(y));
       },
-      "x"_a, "x_sizes"_a, "x_strides"_a, "weight"_a, "weight_strides"_a, "bias"_a, "top"_a,
-      "left"_a, "y"_a, "y_sizes"_a, "y_strides"_a, Unlocked());
+      "algorithm"_a, "x"_a, "weight"_a, "weight_strides"_a, "scale"_a, "shift"_a, "extents"_a,
+      "size"_a, "output_size"_a, "kernel_size"_a, "stride"_a, "padding_before"_a, "dilation"_a,
+      "activation"_a, "negative_slope"_a, "y"_a, Unlocked());
   module.def(
-      "conv2d_winograd_input_gradient",
-      [](Address dy, Sizes dy_sizes, Sizes dy_strides, Address weight, Sizes weight_strides,
-         int64_t top, int64_t left, Address dx, Sizes dx_sizes, Sizes dx_strides) {
-        kernels(active_isa())
-            .winograd(
-                image<const float>(dy, dy_sizes, dy_strides),
-                flipped(filter<const float>(weight, dy_sizes[1], dx_sizes[1], weight_strides)),
-                nullptr, flipped({top, left}), image<float>(dx, dx_sizes, dx_strides));
+      "conv2d_input_gradient",
+      [](const std::string& algorithm, Address dy, Address weight, Strides strides, Extents extents,
+         Pair size, Pair output_size, Pair kernel_size, Pair stride, Pair padding_before,
+         Pair dilation, Address dx) {
+        passes(algorithm, kernel_size)
+            .input_gradient(
+                at(dy), filter<const float>(weight, strides),
+                shape_of(extents, size, output_size, kernel_size, stride, padding_before, dilation),
+                at(dx));
       },
-      "dy"_a, "dy_sizes"_a, "dy_strides"_a, "weight"_a, "weight_strides"_a, "top"_a, "left"_a,
-      "dx"_a, "dx_sizes"_a, "dx_strides"_a, Unlocked());
+      "algorithm"_a, "dy"_a, "weight"_a, "weight_strides"_a, "extents"_a, "size"_a, "output_size"_a,
+      "kernel_size"_a, "stride"_a, "padding_before"_a, "dilation"_a, "dx"_a, Unlocked());
   module.def(
-      "conv2d_winograd_weight_gradient",
-      [](Address x, Sizes x_sizes, Sizes x_strides, Address dy, Sizes dy_sizes, Sizes dy_strides,
-         int64_t top, int64_t left, Address gradient, Sizes gradient_strides) {
-        kernels(active_isa())
-            .winograd_weight_gradient(
-                image<const float>(x, x_sizes, x_strides),
-                image<const float>(dy, dy_sizes, dy_strides), {top, left},
-                filter<float>(gradient, dy_sizes[1], x_sizes[1], gradient_strides));
+      "conv2d_weight_gradient",
+      [](const std::string& algorithm, Address x, Address dy, Extents extents, Pair size,
+         Pair output_size, Pair kernel_size, Pair stride, Pair padding_before, Pair dilation,
+         Address gradient, Strides strides) {
+        passes(algorithm, kernel_size)
+            .weight_gradient(
+                at(x), at(dy),
+                shape_of(extents, size, output_size, kernel_size, stride, padding_before, dilation),
+                filter<float>(gradient, strides));
       },
-      "x"_a, "x_sizes"_a, "x_strides"_a, "dy"_a, "dy_sizes"_a, "dy_strides"_a, "top"_a, "left"_a,
-      "gradient"_a, "gradient_strides"_a, Unlocked());
+      "algorithm"_a, "x"_a, "dy"_a, "extents"_a, "size"_a, "output_size"_a, "kernel_size"_a,
+      "stride"_a, "padding_before"_a, "dilation"_a, "gradient"_a, "gradient_strides"_a, Unlocked());
+  module.def(
+      "to_channels_last",
+      [](Address x, int64_t images, int64_t channels, int64_t pixels, Address y) {
+        kernels(active_isa()).to_channels_last(at(x), images, channels, pixels, at(y));
+      },
+      "x"_a, "images"_a, "channels"_a, "pixels"_a, "y"_a, Unlocked());
+  module.def(
+      "from_channels_last",
+      [](Address x, int64_t images, int64_t channels, int64_t pixels, Address y) {
+        kernels(active_isa()).from_channels_last(at(x), images, channels, pixels, at(y));
+      },
+      "x"_a, "images"_a, "channels"_a, "pixels"_a, "y"_a, Unlocked());
 }
 
 }  // namespace lamina

@@ -28,6 +28,15 @@ void bind_dropout(nb::module_& module) {
         kernels(active_isa()).planar(at(x), images, channels, pixels, law_of(p, key, call), at(y));
       },
       "x"_a, "images"_a, "channels"_a, "pixels"_a, "p"_a, "key"_a, "call"_a, "y"_a, Unlocked());
+  module.def(
+      "dropout_scale",
+      [](Address x, Address factors, int64_t images, int64_t channels, int64_t pixels,
+         bool channels_last, Address y) {
+        kernels(active_isa())
+            .scale(at(x), at(factors), images, channels, pixels, channels_last, at(y));
+      },
+      "x"_a, "factors"_a, "images"_a, "channels"_a, "pixels"_a, "channels_last"_a, "y"_a,
+      Unlocked());
 }
 
 }  // namespace lamina

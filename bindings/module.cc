@@ -35,4 +35,6 @@ NB_MODULE(_native, module) {
   lamina::bind_conv2d(module);
   lamina::bind_dropout(module);
   lamina::bind_pool2d(module);
+  lamina::bind_roofline(module);
+  lamina::bind_separable_conv2d(module);
 }

@@ -116,10 +116,10 @@ def test_every_native_kind_is_one_of_the_kinds():
     cmake = (ROOT / "kernels" / "CMakeLists.txt").read_text()
     native = cmake.split("set(LAMINA_KINDS ", 1)[1].split(")", 1)[0].split()
     assert set(native) <= set(KINDS)
-    for kind in native:
-        for file in (f"{kind}.h", "reference.cc", "variant.cc", "dispatch.cc", "test.cc"):
-            assert (ROOT / "kernels" / kind / file).exists(), f"kernels/{kind}/{file}"
-        assert (ROOT / "bindings" / f"{kind}.cc").exists()
+    for kernel in [*native, "roofline"]:
+        for file in (f"{kernel}.h", "reference.cc", "variant.cc", "dispatch.cc", "test.cc"):
+            assert (ROOT / "kernels" / kernel / file).exists(), f"kernels/{kernel}/{file}"
+        assert (ROOT / "bindings" / f"{kernel}.cc").exists()
 
 
 def test_every_dependency_is_pinned():

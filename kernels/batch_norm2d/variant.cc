@@ -19,6 +19,7 @@ namespace {
 // near 1000, have squares whose roundings all go the same way.
 constexpr int64_t block_additions = 256;
 constexpr int64_t grain_elements = 16 * 1024;  // fewer do not repay a thread
+constexpr int64_t chunk_elements = 16 * 1024;  // a fraction of the second cache
 
 // ---- coefficients -----------------------------------------------------------------------------
 
@@ -138,27 +139,24 @@ bool should_stream(const float* y, Shape shape, int64_t row_width) {
   return bytes >= streaming_bytes && is_aligned(y) && row_width % lanes == 0;
 }
 
-// Calls row(offset, width, coefficients' first channel or 0) for every row, the last first: what
-// the pass before read last is still in the caches.
+// Calls row(offset, width, coefficients' first channel or 0) for every row. The pass before read
+// the last rows last, so a thread begins with them, which the caches still hold; but in chunks,
+// each from its start on, as the prefetcher wants it.
 template <typename Row>
 void for_rows_backwards(Shape shape, const Row& row) {
-  if (shape.inner == 1) {
-    const int64_t pixels = Folding(shape).pixels, width = pixels * shape.channels;
-    const int64_t rows = shape.outer / pixels, rest = shape.outer % pixels;
-    if (rest) row(rows * width, rest * shape.channels, 0);
-    parallel_for(rows, std::max<int64_t>(1, grain_elements / width),
-                 [&](int64_t begin, int64_t end) {
-                   for (int64_t r = end - 1; r >= begin; --r) row(r * width, width, 0);
-                   streaming_fence();
-                 });
-  } else {
-    parallel_for(shape.outer * shape.channels, std::max<int64_t>(1, grain_elements / shape.inner),
-                 [&](int64_t begin, int64_t end) {
-                   for (int64_t plane = end - 1; plane >= begin; --plane)
-                     row(plane * shape.inner, shape.inner, plane % shape.channels);
-                   streaming_fence();
-                 });
-  }
+  const bool channels_last = shape.inner == 1;
+  const int64_t pixels = channels_last ? Folding(shape).pixels : 1;
+  const int64_t width = channels_last ? pixels * shape.channels : shape.inner;
+  const int64_t rows = channels_last ? shape.outer / pixels : shape.outer * shape.channels;
+  const int64_t rest = channels_last ? shape.outer % pixels : 0;
+  const int64_t chunk = std::max<int64_t>(1, chunk_elements / width);
+  if (rest) row(rows * width, rest * shape.channels, 0);
+  parallel_for(rows, std::max<int64_t>(1, grain_elements / width), [&](int64_t begin, int64_t end) {
+    for (int64_t stop = end; stop > begin; stop -= chunk)
+      for (int64_t r = std::max(begin, stop - chunk); r < stop; ++r)
+        row(r * width, width, channels_last ? 0 : r % shape.channels);
+    streaming_fence();
+  });
 }
 
 void normalize(const float* x, Shape shape, Affine affine, Epilogue epilogue, float* y) {
@@ -250,30 +248,27 @@ Moments moments_about(double count, double centre, double deviations, double squ
   return {count, centre + deviations / count, squares - deviations * deviations / count};
 }
 
+// The Moments of every column, in arrays: what depends on the count alone is worked out once.
 class ColumnMoments {
  public:
   explicit ColumnMoments(int64_t width)
-      : moments_(width), centre_(width), deviations_(width), squares_(width) {}
+      : mean_(width), squares_(width), centre_(width), deviations_(width), products_(width) {}
 
   void add(const float* x, int64_t rows, int64_t width) {
-    if (moments_[0].count == 0) centre_on(x, rows, width);
+    if (count_ == 0) centre_on(x, rows, width);
     std::fill_n(deviations_.begin(), width, 0.f);
-    std::fill_n(squares_.begin(), width, 0.f);
-    add_rows<2>(rows, width, {deviations_.data(), squares_.data()},
+    std::fill_n(products_.begin(), width, 0.f);
+    add_rows<2>(rows, width, {deviations_.data(), products_.data()},
                 [&](int64_t row, int64_t c, auto part, Vector* total) {
                   const Vector deviation =
                       load(x + row * width + c, part) - load(&centre_[c], part);
                   total[0] += deviation;
                   total[1] += deviation * deviation;
                 });
-    for (int64_t c = 0; c < width; ++c) {
-      moments_[c].merge(
-          moments_about(static_cast<double>(rows), centre_[c], deviations_[c], squares_[c]));
-      centre_[c] = static_cast<float>(moments_[c].mean);
-    }
+    merge(static_cast<double>(rows), width);
   }
 
-  const Moments& operator[](int64_t column) const { return moments_[column]; }
+  Moments operator[](int64_t column) const { return {count_, mean_[column], squares_[column]}; }
 
  private:
   // The first block's mean, summed as deviations from its first row.
@@ -287,8 +282,22 @@ class ColumnMoments {
       centre_[c] = x[c] + deviations_[c] / static_cast<float>(rows);
   }
 
-  std::vector<Moments> moments_;
-  std::vector<float> centre_, deviations_, squares_;
+  // Moments::merge with moments_about, for all columns at once.
+  void merge(double rows, int64_t width) {
+    const double each = 1 / rows, share = rows / (count_ + rows), weight = count_ * share;
+    for (int64_t c = 0; c < width; ++c) {
+      const double sum = deviations_[c];
+      const double delta = centre_[c] + sum * each - mean_[c];
+      squares_[c] += products_[c] - sum * sum * each + delta * delta * weight;
+      mean_[c] += delta * share;
+      centre_[c] = static_cast<float>(mean_[c]);
+    }
+    count_ += rows;
+  }
+
+  double count_ = 0;
+  std::vector<double> mean_, squares_;
+  std::vector<float> centre_, deviations_, products_;
 };
 
 template <typename Body>
@@ -318,87 +327,95 @@ std::vector<Moments> statistics_channels_last(const float* x, Shape shape) {
 
 // ---- sums over planes: NCHW --------------------------------------------------------------------
 
-// Sums over the planes of one channel, kept in registers' lanes until a block is full.
+// Sums over the planes of one channel, kept in a register's lanes until a block is full.
 template <int Terms>
 struct PlaneSums {
   static constexpr int unroll = 4;  // independent chains hide the adder's latency
   static constexpr int64_t capacity = block_additions * unroll * lanes;
-  Vector total[unroll][Terms] = {};
+  Vector total[Terms] = {};
   int64_t count = 0;
 
   // Adds term(at)[k] over [0, size).
   template <typename Term>
   [[gnu::always_inline]] void add(int64_t size, const Term& term) {
+    Vector chain[unroll][Terms] = {};
     int64_t at = 0;
     for (; at + unroll * lanes <= size; at += unroll * lanes)
-      for (int step = 0; step < unroll; ++step) term(at + step * lanes, Whole{}, total[step]);
-    for_registers(size - at, [&](int64_t rest, auto part) { term(at + rest, part, total[0]); });
+      for (int step = 0; step < unroll; ++step) term(at + step * lanes, Whole{}, chain[step]);
+    for_registers(size - at, [&](int64_t rest, auto part) { term(at + rest, part, chain[0]); });
+    for (int k = 0; k < Terms; ++k)
+      total[k] += (chain[0][k] + chain[1][k]) + (chain[2][k] + chain[3][k]);
     count += size;
   }
 
-  float of(int term) const {
-    return sum((total[0][term] + total[1][term]) + (total[2][term] + total[3][term]));
-  }
+  bool has_room(int64_t size) const { return count + size <= capacity; }
+  float of(int term) const { return sum(total[term]); }
 };
 
-// Calls add(partial, channel, images) for every channel, its images split where there are fewer
-// channels than threads, and merges the partial results.
-template <typename Partial, typename Add>
-std::vector<Partial> over_channels(Shape shape, const Add& add) {
-  const int threads = thread_count_for(shape.outer * shape.channels * shape.inner, grain_elements);
-  const int64_t splits =
-      std::min<int64_t>(shape.outer, (threads + shape.channels - 1) / shape.channels);
-  std::vector<Partial> partial(shape.channels * splits);
-  const int64_t grain = std::max<int64_t>(1, shape.channels * splits / threads);
-  parallel_for(shape.channels * splits, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t task = begin; task < end; ++task)
-      add(partial[task], task / splits, share_of(shape.outer, task % splits, splits));
+// What each channel's planes come to: add(state, channel, offset, count) for parts of planes that
+// are no larger than a block. Every thread walks planes that follow each other in memory, and has
+// a state of its own for each channel.
+template <typename State, typename Add>
+auto over_planes(Shape shape, const Add& add) {
+  const int64_t planes = shape.outer * shape.channels;
+  const int threads = static_cast<int>(
+      std::min<int64_t>(planes, thread_count_for(planes * shape.inner, grain_elements)));
+  std::vector<std::vector<State>> partial(threads);
+  parallel_threads(threads, [&](int thread) {
+    std::vector<State> states(shape.channels);
+    const Range own = share_of(planes, thread, threads);
+    for (int64_t plane = own.begin; plane < own.end; ++plane) {
+      const int64_t channel = plane % shape.channels;
+      for (int64_t start = 0; start < shape.inner; start += PlaneSums<2>::capacity)
+        add(states[channel], channel, plane * shape.inner + start,
+            std::min(PlaneSums<2>::capacity, shape.inner - start));
+    }
+    for (State& state : states) state.flush();
+    partial[thread] = std::move(states);
   });
-  std::vector<Partial> channels(shape.channels);
-  for (int64_t task = 0; task < shape.channels * splits; ++task)
-    channels[task / splits].merge(partial[task]);
+  std::vector<decltype(State::result)> channels(shape.channels);
+  for (const std::vector<State>& states : partial)
+    for (int64_t c = 0; c < shape.channels; ++c) channels[c].merge(states[c].result);
   return channels;
 }
 
-// Calls body(offset, count) for the parts of a channel's planes, none larger than a block.
-template <typename Body>
-[[gnu::always_inline]] inline void for_plane_blocks(Shape shape, int64_t channel, Range images,
-                                                    const Body& body) {
-  for (int64_t image = images.begin; image < images.end; ++image)
-    for (int64_t start = 0; start < shape.inner; start += PlaneSums<2>::capacity)
-      body((image * shape.channels + channel) * shape.inner + start,
-           std::min(PlaneSums<2>::capacity, shape.inner - start));
-}
+struct ChannelMoments {
+  Moments result;
+  PlaneSums<2> sums;
+  float centre = 0;
+
+  void add(const float* x, int64_t size) {
+    if (result.count + static_cast<double>(sums.count) == 0) centre_on(x, size);
+    if (!sums.has_room(size)) flush();
+    sums.add(size, [&](int64_t at, auto part, Vector* total) {
+      // Lanes past the end would count as deviations of -centre.
+      const Vector deviation = keep(load(x + at, part) - broadcast(centre), part);
+      total[0] += deviation;
+      total[1] += deviation * deviation;
+    });
+  }
+
+  void flush() {
+    if (sums.count == 0) return;
+    result.merge(moments_about(static_cast<double>(sums.count), centre, sums.of(0), sums.of(1)));
+    centre = static_cast<float>(result.mean);
+    sums = {};
+  }
+
+ private:
+  // The first part's mean, summed as deviations from its first value.
+  void centre_on(const float* x, int64_t size) {
+    PlaneSums<1> first;
+    first.add(size, [&](int64_t at, auto part, Vector* total) {
+      total[0] += keep(load(x + at, part) - broadcast(*x), part);
+    });
+    centre = *x + first.of(0) / static_cast<float>(size);
+  }
+};
 
 std::vector<Moments> statistics_nchw(const float* x, Shape shape) {
-  return over_channels<Moments>(shape, [&](Moments& moments, int64_t channel, Range images) {
-    // The first block's mean, summed as deviations from its first value.
-    const float* start = x + (images.begin * shape.channels + channel) * shape.inner;
-    PlaneSums<1> first;
-    first.add(std::min(PlaneSums<1>::capacity, shape.inner),
-              [&](int64_t at, auto part, Vector* total) {
-                total[0] += keep(load(start + at, part) - broadcast(*start), part);
-              });
-    float centre = *start + first.of(0) / static_cast<float>(first.count);
-
-    PlaneSums<2> sums;
-    const auto flush = [&] {
-      if (sums.count == 0) return;
-      moments.merge(moments_about(static_cast<double>(sums.count), centre, sums.of(0), sums.of(1)));
-      centre = static_cast<float>(moments.mean);
-      sums = {};
-    };
-    for_plane_blocks(shape, channel, images, [&](int64_t offset, int64_t count) {
-      if (sums.count + count > sums.capacity) flush();
-      sums.add(count, [&](int64_t at, auto part, Vector* total) {
-        // Lanes past the end would count as deviations of -centre.
-        const Vector deviation = keep(load(x + offset + at, part) - broadcast(centre), part);
-        total[0] += deviation;
-        total[1] += deviation * deviation;
-      });
-    });
-    flush();
-  });
+  return over_planes<ChannelMoments>(shape, [&](ChannelMoments& moments, int64_t, int64_t offset,
+                                                int64_t count) { moments.add(x + offset, count); });
 }
 
 void statistics(const float* x, Shape shape, float* mean, float* variance) {
@@ -455,30 +472,33 @@ std::vector<GradientSums> gradient_sums_channels_last(const float* x, const floa
   return channels;
 }
 
+struct ChannelGradientSums {
+  GradientSums result;
+  PlaneSums<2> sums;
+
+  void flush() {
+    result.merge({sums.of(0), sums.of(1)});
+    sums = {};
+  }
+};
+
 template <Activation A>
 std::vector<GradientSums> gradient_sums_nchw(const float* x, const float* dy, Shape shape,
                                              const Affine& affine, float negative_slope) {
   const Coefficients coefficients(shape, affine, 1);
-  return over_channels<GradientSums>(shape, [&](GradientSums& into, int64_t channel, Range images) {
-    const Normalization<Shared> by = coefficients.channel(channel);
-    PlaneSums<2> sums;
-    const auto flush = [&] {
-      into.merge({sums.of(0), sums.of(1)});
-      sums = {};
-    };
-    for_plane_blocks(shape, channel, images, [&](int64_t offset, int64_t count) {
-      if (sums.count + count > sums.capacity) flush();
-      sums.add(count, [&](int64_t at, auto part, Vector* total) {
-        // dy is zero in the lanes past the end, and so are both terms.
-        const Vector centred = load(x + offset + at, part) - by.mean(0, part);
-        const Vector dz = preactivation_gradient<A>(centred, load(dy + offset + at, part), 0, part,
-                                                    by, negative_slope);
-        total[0] += dz;
-        total[1] += dz * centred;
+  return over_planes<ChannelGradientSums>(
+      shape, [&](ChannelGradientSums& into, int64_t channel, int64_t offset, int64_t count) {
+        const Normalization<Shared> by = coefficients.channel(channel);
+        if (!into.sums.has_room(count)) into.flush();
+        into.sums.add(count, [&](int64_t at, auto part, Vector* total) {
+          // dy is zero in the lanes past the end, and so are both terms.
+          const Vector centred = load(x + offset + at, part) - by.mean(0, part);
+          const Vector dz = preactivation_gradient<A>(centred, load(dy + offset + at, part), 0,
+                                                      part, by, negative_slope);
+          total[0] += dz;
+          total[1] += dz * centred;
+        });
       });
-    });
-    flush();
-  });
 }
 
 void reduce_gradients(const float* x, const float* dy, Shape shape, Affine affine,

@@ -13,4 +13,18 @@ struct Epilogue {
   float negative_slope;  // of leaky_relu
 };
 
+// activation(scale[c] sum + shift[c]) of every channel c; null stands for a scale of 1 and a shift
+// of 0. A bias is a shift, a batch normalisation by its running statistics is both.
+struct Finish {
+  const float *scale, *shift;
+  Epilogue epilogue;
+
+  bool changes_nothing() const {
+    return !scale && !shift && epilogue.activation == Activation::none;
+  }
+  Finish from(int64_t channel) const {
+    return {scale ? scale + channel : nullptr, shift ? shift + channel : nullptr, epilogue};
+  }
+};
+
 }  // namespace lamina

@@ -77,6 +77,18 @@ inline void streaming_fence() {
 #endif
 }
 
+// The same where `count` is known only when it runs and is mostly all lanes.
+[[gnu::always_inline]] inline Vector load_up_to(const float* from, int64_t count) {
+  return count == lanes ? load(from) : load_partial(from, count);
+}
+[[gnu::always_inline]] inline void store_up_to(float* to, Vector v, int64_t count) {
+  if (count == lanes) {
+    store(to, v);
+  } else {
+    store_partial(to, v, count);
+  }
+}
+
 // A row is whole registers and then a part of one: body(at, Whole{}) ... body(at, Part{count}).
 struct Whole {};
 struct Part {

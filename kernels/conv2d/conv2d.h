@@ -1,65 +1,65 @@
-// Convolution by a 3x3 kernel at stride 1,
-//   y[n, m, i, j] = bias[m] + sum over c, u, v of w[m, c, u, v] x[n, c, i + u - top, j + v - left],
-// x zero outside of the image.
+// Convolution,
+//   y[n, i, j, m] = finish(sum over c, u, v of w[m, c, u, v]
+//                          x[n, i stride - before + u dilation, j stride - before + v dilation,
+//                          c]),
+// x zero outside of the image. With G groups output m of group g sees the inputs of that group.
+// A dense layer is the case of one image, one row, one tap.
 //
-// An image is described by strides in elements: any layout, at any alignment; channels-last
-// (channel stride 1) is the fastest. The output's sizes rule: (n, m, i, j) run over `y`. No extent
-// is zero; tensors do not overlap.
+// Images are dense and channels-last: channels vary fastest. No extent is zero; tensors do not
+// overlap.
 #pragma once
 
 #include <cstdint>
 
+#include "common/activation.h"
+#include "common/axis.h"
 #include "common/isa.h"
 
 namespace lamina::conv2d {
 
-template <typename T>
-struct Image {
-  T* data;
-  int64_t batch, channels, height, width;
-  int64_t batch_stride, channel_stride, row_stride, column_stride;
+struct Shape {
+  int64_t images, inputs, outputs, groups;
+  Axis vertical, horizontal;
+
+  int64_t group_inputs() const { return inputs / groups; }
+  int64_t group_outputs() const { return outputs / groups; }
+  int64_t taps() const { return vertical.taps * horizontal.taps; }
+  int64_t pixels() const { return images * vertical.size * horizontal.size; }
+  int64_t positions() const { return images * vertical.output_size * horizontal.output_size; }
 };
 
-// `outputs` x `inputs` kernels. Strides may be negative: those of the input's gradient, which is
-// a convolution by the flipped kernels with outputs and inputs exchanged, are.
+// Weights (output, input of its group, row, column), at any strides in elements.
 template <typename T>
 struct Filter {
   T* data;
-  int64_t outputs, inputs;
   int64_t output_stride, input_stride, row_stride, column_stride;
 };
 
-// The first row and column of zeros before the image; negative where the image is cropped.
-struct Offset {
-  int64_t top, left;
+// An algorithm's three passes.
+struct Passes {
+  void (*forward)(const float* x, Filter<const float> w, const Shape& shape, const Finish& finish,
+                  float* y);
+  void (*input_gradient)(const float* dy, Filter<const float> w, const Shape& shape, float* dx);
+  void (*weight_gradient)(const float* x, const float* dy, const Shape& shape, Filter<float> dw);
 };
 
 struct Kernels {
-  // Winograd's F(4x4, 3x3). `bias` may be null.
-  void (*winograd)(Image<const float> x, Filter<const float> w, const float* bias, Offset padding,
-                   Image<float> y);
+  Passes direct;  // the sum as it is written: any shape
 
-  // dw[m, c, u, v] = sum over n, i, j of dy[n, m, i, j] x[n, c, i + u - top, j + v - left], by
-  // Winograd's F(3x3, 4x4).
-  void (*winograd_weight_gradient)(Image<const float> x, Image<const float> dy, Offset padding,
-                                   Filter<float> dw);
+  // Winograd's F(4x4, 3x3), F(2x2, 3x3) and F(2x2, 5x5): square kernels of that side, stride and
+  // dilation 1, one group.
+  Passes winograd_4x4, winograd_2x2, winograd_5x5;
+
+  // NCHW to channels-last, and back.
+  void (*to_channels_last)(const float* x, int64_t images, int64_t channels, int64_t pixels,
+                           float* y);
+  void (*from_channels_last)(const float* x, int64_t images, int64_t channels, int64_t pixels,
+                             float* y);
 };
 
 LAMINA_DECLARE_VARIANTS
 extern const Kernels reference;  // plain loops, float64 accumulators
 
 const Kernels& kernels(Isa isa);
-
-// The forward call whose result is the input's gradient.
-inline Filter<const float> flipped(Filter<const float> w) {
-  return {w.data + 2 * (w.row_stride + w.column_stride),
-          w.inputs,
-          w.outputs,
-          w.input_stride,
-          w.output_stride,
-          -w.row_stride,
-          -w.column_stride};
-}
-inline Offset flipped(Offset padding) { return {2 - padding.top, 2 - padding.left}; }
 
 }  // namespace lamina::conv2d

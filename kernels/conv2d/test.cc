@@ -10,59 +10,97 @@ using test::Buffer;
 namespace {
 
 struct Case {
-  int64_t batch, inputs, outputs, height, width;
-  int64_t top, bottom, left, right;
+  int64_t images, inputs, outputs, groups, height, width;
+  int64_t taps[2], stride[2], dilation[2], before[2], after[2];
 };
 
-std::string describe(const Case& c, bool channels_last) {
-  std::string text = channels_last ? "channels-last" : "NCHW";
-  for (int64_t value :
-       {c.batch, c.inputs, c.outputs, c.height, c.width, c.top, c.bottom, c.left, c.right})
+Axis axis(const Case& c, int of) {
+  const int64_t size = of ? c.width : c.height;
+  const int64_t span = (c.taps[of] - 1) * c.dilation[of] + 1;
+  const int64_t output = (size + c.before[of] + c.after[of] - span) / c.stride[of] + 1;
+  return {size, output, c.taps[of], c.stride[of], c.dilation[of], c.before[of]};
+}
+
+Case square(int64_t images, int64_t inputs, int64_t outputs, int64_t side, int64_t taps,
+            int64_t stride = 1, int64_t dilation = 1, int64_t groups = 1) {
+  const int64_t before = (taps - 1) * dilation / 2;
+  return {images,
+          inputs,
+          outputs,
+          groups,
+          side,
+          side,
+          {taps, taps},
+          {stride, stride},
+          {dilation, dilation},
+          {before, before},
+          {before, before}};
+}
+
+std::string describe(const char* algorithm, const Case& c) {
+  std::string text = algorithm;
+  for (int64_t value : {c.images, c.inputs, c.outputs, c.groups, c.height, c.width, c.taps[0],
+                        c.taps[1], c.stride[0], c.stride[1], c.dilation[0], c.dilation[1],
+                        c.before[0], c.before[1], c.after[0], c.after[1]})
     text.append(" ").append(std::to_string(value));
   return text;
 }
 
-template <typename T>
-Image<T> image(T* data, int64_t n, int64_t c, int64_t h, int64_t w, bool channels_last) {
-  if (channels_last) return {data, n, c, h, w, h * w * c, 1, w * c, c};
-  return {data, n, c, h, w, c * h * w, h * w, w, 1};
+// Winograd's transforms swell what they sum.
+void compare(const char* algorithm, const Passes& tested, const Case& c, int misalignment,
+             double tolerance, double gradient_tolerance) {
+  std::mt19937 random(static_cast<unsigned>(c.inputs * 31 + c.height));
+  const Shape shape = {c.images, c.inputs, c.outputs, c.groups, axis(c, 0), axis(c, 1)};
+  const int64_t x_size = shape.pixels() * c.inputs, y_size = shape.positions() * c.outputs;
+  const int64_t per_output = shape.group_inputs() * shape.taps();
+  Buffer x(x_size, misalignment), w(c.outputs * per_output, misalignment), scale(c.outputs),
+      shift(c.outputs, misalignment), dy(y_size, misalignment);
+  for (Buffer* buffer : {&x, &w, &scale, &shift, &dy}) buffer->fill_normal(random);
+  const std::string what = describe(algorithm, c);
+  const Finish finish = {scale.data(), shift.data(), {Activation::leaky_relu, 0.1f}};
+  const auto run = [&](const Passes& passes, bool channels_last_weight, bool finished, Buffer& y,
+                       Buffer& dx, Buffer& dw) {
+    const int64_t inputs = shape.group_inputs(), taps = shape.taps(), columns = c.taps[1];
+    const auto filter = [&](auto* data) {
+      using T = std::remove_pointer_t<decltype(data)>;
+      if (channels_last_weight) return Filter<T>{data, per_output, 1, columns * inputs, inputs};
+      return Filter<T>{data, per_output, taps, columns, 1};
+    };
+    const float* weight = w.data();
+    passes.forward(x.data(), filter(weight), shape, finished ? finish : Finish{}, y.data());
+    passes.input_gradient(dy.data(), filter(weight), shape, dx.data());
+    passes.weight_gradient(x.data(), dy.data(), shape, filter(dw.data()));
+  };
+  for (bool channels_last_weight : {false, true}) {
+    Buffer y(y_size, misalignment), dx(x_size, misalignment), dw(w.size(), misalignment);
+    Buffer expected_y(y_size), expected_dx(x_size), expected_dw(w.size());
+    run(tested, channels_last_weight, channels_last_weight, y, dx, dw);
+    run(reference.direct, channels_last_weight, channels_last_weight, expected_y, expected_dx,
+        expected_dw);
+    // Relative to the root of the number of terms, which is the size of a typical sum.
+    const auto typical = [](int64_t terms) { return std::sqrt(static_cast<double>(terms)); };
+    test::expect_close(y, expected_y, tolerance, "output, " + what, typical(per_output));
+    test::expect_close(dx, expected_dx, tolerance, "input's gradient, " + what,
+                       typical(shape.group_outputs() * shape.taps()));
+    test::expect_close(dw, expected_dw, gradient_tolerance, "weight's gradient, " + what,
+                       typical(shape.positions()));
+  }
 }
 
-void compare(const Kernels& tested, const Case& c, bool channels_last, int misalignment,
-             bool with_bias) {
-  std::mt19937 random(static_cast<unsigned>(c.inputs * 31 + c.height));
-  const int64_t height = c.height + c.top + c.bottom - 2, width = c.width + c.left + c.right - 2;
-  const int64_t x_size = c.batch * c.inputs * c.height * c.width;
-  const int64_t y_size = c.batch * c.outputs * height * width;
-  Buffer x(x_size, misalignment), w(c.outputs * c.inputs * 9, misalignment), bias(c.outputs),
-      dy(y_size, misalignment);
-  x.fill_normal(random), w.fill_normal(random), bias.fill_normal(random), dy.fill_normal(random);
-  const std::string what = describe(c, channels_last);
-  const Offset padding = {c.top, c.left};
-  const Filter<const float> filter = {w.data(), c.outputs, c.inputs, c.inputs * 9, 9, 3, 1};
-  const auto x_image =
-      image<const float>(x.data(), c.batch, c.inputs, c.height, c.width, channels_last);
-  const auto dy_image =
-      image<const float>(dy.data(), c.batch, c.outputs, height, width, channels_last);
-  const auto run = [&](const Kernels& kernels, Buffer& y, Buffer& dx, Buffer& dw) {
-    kernels.winograd(x_image, filter, with_bias ? bias.data() : nullptr, padding,
-                     image(y.data(), c.batch, c.outputs, height, width, channels_last));
-    kernels.winograd(dy_image, flipped(filter), nullptr, flipped(padding),
-                     image(dx.data(), c.batch, c.inputs, c.height, c.width, channels_last));
-    kernels.winograd_weight_gradient(x_image, dy_image, padding,
-                                     {dw.data(), c.outputs, c.inputs, c.inputs * 9, 9, 3, 1});
-  };
-  Buffer y(y_size, misalignment), dx(x_size, misalignment), dw(w.size(), misalignment);
-  Buffer expected_y(y_size), expected_dx(x_size), expected_dw(w.size());
-  run(tested, y, dx, dw);
-  run(reference, expected_y, expected_dx, expected_dw);
-  // Relative to the root of the number of terms, which is the size of a typical sum.
-  const double terms = std::sqrt(9. * static_cast<double>(std::max(c.inputs, c.outputs)));
-  test::expect_close(y, expected_y, 1e-5, "output, " + what, terms);
-  test::expect_close(dx, expected_dx, 1e-5, "input's gradient, " + what, terms);
-  // F(3x3, 4x4) swells its terms more than F(4x4, 3x3).
-  test::expect_close(dw, expected_dw, 1e-4, "weight's gradient, " + what,
-                     std::sqrt(static_cast<double>(c.batch * height * width)));
+void compare_reorders(const Kernels& tested) {
+  std::mt19937 random(1);
+  for (int64_t channels : {1, 3, 16, 37})
+    for (int64_t pixels : {1, 5, 64, 131}) {
+      const int64_t size = 3 * channels * pixels;
+      Buffer x(size, 3), y(size, 5), back(size, 7), expected(size);
+      x.fill_normal(random);
+      const std::string what = "reorder " + std::to_string(channels) + " " + std::to_string(pixels);
+      tested.to_channels_last(x.data(), 3, channels, pixels, y.data());
+      reference.to_channels_last(x.data(), 3, channels, pixels, expected.data());
+      test::expect_close(y, expected, 0, "to channels-last, " + what);
+      tested.from_channels_last(y.data(), 3, channels, pixels, back.data());
+      test::expect_close(back, x, 0, "from channels-last, " + what);
+    }
 }
 
 // A block that was given back serves the next call; two at once are two.
@@ -84,19 +122,63 @@ int main() {
   return test::run([](Isa isa) {
     reuse_workspace();
     const Kernels& tested = kernels(isa);
-    const Case cases[] = {
-        {1, 1, 1, 1, 1, 1, 1, 1, 1},     {1, 1, 1, 3, 3, 0, 0, 0, 0},
-        {2, 3, 5, 4, 4, 1, 1, 1, 1},     {1, 17, 33, 7, 5, 1, 1, 1, 1},
-        {3, 16, 64, 8, 9, 0, 0, 0, 0},   {2, 8, 70, 5, 13, 0, 1, 1, 0},
-        {1, 5, 7, 6, 6, 2, 3, 4, 0},     {1, 4, 4, 9, 3, 6, 0, 0, 7},
-        {2, 65, 15, 14, 14, 1, 1, 1, 1}, {1, 150, 140, 3, 2, 1, 1, 1, 1},
+    compare_reorders(tested);
+
+    const Case any[] = {
+        square(1, 1, 1, 1, 1),
+        square(2, 3, 5, 9, 7, 2),
+        square(2, 6, 70, 8, 3, 2),
+        square(1, 8, 12, 9, 3, 1, 2, 4),
+        square(2, 9, 6, 11, 5, 3, 2, 3),
+        square(1, 600, 40, 3, 1),
+        square(1, 130, 140, 5, 3),
+        {2, 5, 7, 1, 6, 9, {2, 3}, {1, 2}, {3, 1}, {0, 2}, {4, 1}},
+        {1, 3, 4, 1, 7, 5, {1, 1}, {2, 3}, {1, 1}, {0, 0}, {0, 0}},
+        {1, 2, 3, 1, 12, 10, {3, 2}, {4, 3}, {2, 6}, {1, 0}, {0, 3}},
+        square(3, 20, 50, 40, 3),  // several threads, positions split
+        {1, 300, 500, 1, 1, 25, {1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}},  // panels split
     };
-    for (const Case& c : cases)
-      for (bool channels_last : {true, false})
-        for (int misalignment : {0, 13}) compare(tested, c, channels_last, misalignment, true);
-    // Enough tiles for blocks of every thread's own, the last of them not whole.
-    compare(tested, {3, 8, 24, 85, 66, 1, 1, 1, 1}, true, 0, false);
+    for (const Case& c : any)
+      for (int misalignment : {0, 13})
+        compare("direct", tested.direct, c, misalignment, 3e-6, 3e-6);
+
+    const auto window = [](int64_t images, int64_t inputs, int64_t outputs, int64_t height,
+                           int64_t width, int64_t taps, int64_t top, int64_t bottom, int64_t left,
+                           int64_t right) {
+      return Case{images,       inputs, outputs, 1,           height,         width,
+                  {taps, taps}, {1, 1}, {1, 1},  {top, left}, {bottom, right}};
+    };
+    for (int64_t taps : {3, 5}) {
+      const int64_t pad = taps / 2;
+      const Case cases[] = {
+          square(1, 1, 1, 1, taps),
+          window(1, 1, 1, taps, taps, taps, 0, 0, 0, 0),
+          window(2, 3, 5, 4, 4, taps, pad, pad, pad, pad),
+          window(1, 17, 33, 7, 5, taps, pad, pad, pad, pad),
+          window(3, 16, 64, 8, 9, taps, 0, 0, 0, 0),
+          window(2, 8, 70, 5, 13, taps, 0, 1, 1, 0),
+          window(1, 5, 7, 6, 6, taps, 2, 3, 4, 0),
+          window(1, 4, 4, 9, 3, taps, 6, 0, 0, 7),
+          window(2, 65, 15, 14, 14, taps, pad, pad, pad, pad),
+          window(1, 150, 140, 3, 2, taps, 2, 2, 2, 2),
+          // Enough tiles for blocks of every thread's own, the last of them not whole.
+          window(3, 8, 24, 85, 66, taps, 1, 1, 1, 1),
+      };
+      for (const Case& c : cases)
+        for (int misalignment : {0, 13}) {
+          if (taps == 3) {
+            compare("winograd 4x4", tested.winograd_4x4, c, misalignment, 1e-5, 1e-4);
+            compare("winograd 2x2", tested.winograd_2x2, c, misalignment, 3e-6, 3e-6);
+          } else {
+            compare("winograd 5x5", tested.winograd_5x5, c, misalignment, 3e-5, 1e-4);
+          }
+        }
+    }
+    // Few tiles beside the weights.
+    compare("winograd 4x4", tested.winograd_4x4, square(2, 200, 300, 7, 3), 3, 2e-5, 1e-4);
+    compare("winograd 2x2", tested.winograd_2x2, square(1, 290, 300, 5, 3), 0, 3e-6, 3e-6);
     // More tiles than one block of the weight's gradient holds.
-    compare(tested, {2, 100, 90, 59, 61, 1, 1, 1, 1}, true, 0, false);
+    compare("winograd 4x4", tested.winograd_4x4, window(2, 100, 90, 59, 61, 3, 1, 1, 1, 1), 0, 1e-5,
+            1e-4);
   });
 }

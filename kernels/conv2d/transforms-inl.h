@@ -1,84 +1,103 @@
-// The one-dimensional transforms of F(4, 3) and F(3, 4), both at the points 0, 1, -1, 2, -2 and
-// infinity, and their application to the columns and then the rows of a tile of registers.
-// Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016), section 4.
+// The one-dimensional transforms of F(m, r): m outputs of a filter of r taps from m + r - 1
+// products, at the points 0, 1, -1 and infinity, or at 0, 1, -1, 2, -2 and infinity; and their
+// application to the columns and then the rows of a tile of registers.
+// Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016), section 4;
+// Winograd, "Arithmetic Complexity of Computations" (1980), section 5.
 #pragma once
 
 #include "common/vector.h"
 
 namespace lamina::conv2d::LAMINA_ISA {
 
-inline constexpr int out_tile = 4, taps = 3, in_tile = out_tile + taps - 1;
-inline constexpr int points = in_tile * in_tile;
-
-// B^T of both.
+// B^T: the same whatever m and r are.
+template <int Points>
 struct TransformInput {
-  static constexpr int from = in_tile, to = in_tile;
+  static constexpr int from = Points, to = Points;
   [[gnu::always_inline]] static void apply(const Vector (&d)[from], Vector (&v)[to]) {
-    const Vector even = d[4] - 4.f * d[2], odd = d[3] - 4.f * d[1];
-    const Vector even2 = d[4] - d[2], odd2 = 2.f * (d[3] - d[1]);
-    v[0] = 4.f * d[0] + (d[4] - 5.f * d[2]);
-    v[1] = even + odd;
-    v[2] = even - odd;
-    v[3] = even2 + odd2;
-    v[4] = even2 - odd2;
-    v[5] = 4.f * d[1] + (d[5] - 5.f * d[3]);
+    if constexpr (Points == 4) {
+      v[0] = d[0] - d[2];
+      v[1] = d[1] + d[2];
+      v[2] = d[2] - d[1];
+      v[3] = d[3] - d[1];
+    } else {
+      const Vector even = d[4] - 4.f * d[2], odd = d[3] - 4.f * d[1];
+      const Vector even2 = d[4] - d[2], odd2 = 2.f * (d[3] - d[1]);
+      v[0] = 4.f * d[0] + (d[4] - 5.f * d[2]);
+      v[1] = even + odd;
+      v[2] = even - odd;
+      v[3] = even2 + odd2;
+      v[4] = even2 - odd2;
+      v[5] = 4.f * d[1] + (d[5] - 5.f * d[3]);
+    }
   }
 };
 
-// G of F(4, 3), for the weight.
-struct TransformWeight {
-  static constexpr int from = taps, to = in_tile;
+// Sums of the terms of even and of odd index, term k multiplied by base^k.
+template <int Base, int Count>
+[[gnu::always_inline]] inline void split(const Vector (&terms)[Count], Vector& even, Vector& odd) {
+  even = terms[0], odd = Vector{};
+  float power = 1;
+#pragma GCC unroll 8
+  for (int k = 1; k < Count; ++k) {
+    power *= Base;
+    (k % 2 ? odd : even) += power * terms[k];
+  }
+}
+
+// G: a filter of Taps, the powers of each point.
+template <int Points, int Taps>
+struct TransformFilter {
+  static constexpr int from = Taps, to = Points;
   [[gnu::always_inline]] static void apply(const Vector (&g)[from], Vector (&v)[to]) {
-    const Vector even = (g[0] + g[2]) * (-1.f / 6), odd = g[1] * (1.f / 6);
-    const Vector even2 = g[0] * (1.f / 24) + g[2] * (1.f / 6), odd2 = g[1] * (1.f / 12);
-    v[0] = g[0] * 0.25f;
-    v[1] = even - odd;
-    v[2] = even + odd;
-    v[3] = even2 + odd2;
-    v[4] = even2 - odd2;
-    v[5] = g[2];
+    Vector even, odd;
+    split<1>(g, even, odd);
+    if constexpr (Points == 4) {
+      v[0] = g[0];
+      v[1] = (even + odd) * 0.5f;
+      v[2] = (even - odd) * 0.5f;
+      v[3] = g[Taps - 1];
+    } else {
+      v[0] = g[0] * 0.25f;
+      v[1] = (even + odd) * (-1.f / 6);
+      v[2] = (even - odd) * (-1.f / 6);
+      split<2>(g, even, odd);
+      v[3] = (even + odd) * (1.f / 24);
+      v[4] = (even - odd) * (1.f / 24);
+      v[5] = g[Taps - 1];
+    }
   }
 };
 
-// A^T of F(4, 3), for the output.
+// A^T: To outputs, each the sum of the products times a power of their point.
+template <int Points, int To>
 struct TransformOutput {
-  static constexpr int from = in_tile, to = out_tile;
+  static constexpr int from = Points, to = To;
   [[gnu::always_inline]] static void apply(const Vector (&p)[from], Vector (&y)[to]) {
     const Vector even = p[1] + p[2], odd = p[1] - p[2];
-    const Vector even2 = p[3] + p[4], odd2 = p[3] - p[4];
-    y[0] = p[0] + even + even2;
-    y[1] = odd + 2.f * odd2;
-    y[2] = even + 4.f * even2;
-    y[3] = odd + 8.f * odd2 + p[5];
+    Vector even2{}, odd2{};
+    if constexpr (Points == 6) even2 = p[3] + p[4], odd2 = p[3] - p[4];
+    float power = 1;
+#pragma GCC unroll 8
+    for (int k = 0; k < To; ++k, power *= 2) {
+      y[k] = k % 2 ? odd : even;
+      if constexpr (Points == 6) y[k] += power * (k % 2 ? odd2 : even2);
+    }
+    y[0] += p[0];
+    y[To - 1] += p[Points - 1];
   }
 };
 
-// G of F(3, 4), for the output's gradient.
-struct TransformGradient {
-  static constexpr int from = out_tile, to = in_tile;
-  [[gnu::always_inline]] static void apply(const Vector (&g)[from], Vector (&v)[to]) {
-    const Vector even = (g[0] + g[2]) * (-1.f / 6), odd = (g[1] + g[3]) * (1.f / 6);
-    const Vector even2 = g[0] * (1.f / 24) + g[2] * (1.f / 6);
-    const Vector odd2 = g[1] * (1.f / 12) + g[3] * (1.f / 3);
-    v[0] = g[0] * 0.25f;
-    v[1] = even - odd;
-    v[2] = even + odd;
-    v[3] = even2 + odd2;
-    v[4] = even2 - odd2;
-    v[5] = g[3];
-  }
-};
-
-// A^T of F(3, 4), for the weight's gradient.
-struct TransformWeightGradient {
-  static constexpr int from = in_tile, to = taps;
-  [[gnu::always_inline]] static void apply(const Vector (&p)[from], Vector (&w)[to]) {
-    const Vector even = p[1] + p[2], odd = p[1] - p[2];
-    const Vector even2 = p[3] + p[4], odd2 = p[3] - p[4];
-    w[0] = p[0] + even + even2;
-    w[1] = odd + 2.f * odd2;
-    w[2] = even + 4.f * even2 + p[5];
-  }
+// F(Out x Out, Taps x Taps) for the forward pass, F(Taps x Taps, Out x Out) for the weight's
+// gradient: the outputs' gradient is the filter there.
+template <int Out, int Taps>
+struct Scheme {
+  static constexpr int out_tile = Out, taps = Taps, in_tile = Out + Taps - 1;
+  static constexpr int points = in_tile * in_tile;
+  using Input = TransformInput<in_tile>;
+  using Weight = TransformFilter<in_tile, Taps>;
+  using Output = TransformOutput<in_tile, Out>;
+  using Gradient = TransformFilter<in_tile, Out>;
+  using WeightGradient = TransformOutput<in_tile, Taps>;
 };
 
 // put(i, j, value) of T X T^T, with X[i][j] = get(i, j).

@@ -10,20 +10,10 @@
 #include <cstdint>
 
 #include "common/activation.h"
+#include "common/axis.h"
 #include "common/isa.h"
 
 namespace lamina::depthwise_conv2d {
-
-// One axis of the image: its sizes in pixels, and the window that walks it.
-struct Axis {
-  int64_t size, output_size, taps, stride, dilation, before;  // before: padding in front
-
-  // The pixel under `tap` for an output, and whether the image has it.
-  int64_t source(int64_t output, int64_t tap) const {
-    return output * stride - before + tap * dilation;
-  }
-  bool contains(int64_t pixel) const { return pixel >= 0 && pixel < size; }
-};
 
 struct Shape {
   int64_t images, channels, multiplier;

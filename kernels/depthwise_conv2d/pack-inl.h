@@ -1,13 +1,13 @@
-// Rows in the form that the inner loops read, channels varying fastest: from and to NCHW planes,
-// and with every input channel repeated `multiplier` times.
+// Rows in the form that the inner loops read, channels varying fastest, with every input channel
+// repeated `multiplier` times.
 #pragma once
 
 #include <algorithm>
 #include <memory>
 #include <new>
-#include <utility>
 #include <vector>
 
+#include "common/transpose-inl.h"
 #include "common/vector.h"
 
 namespace lamina::depthwise_conv2d::LAMINA_ISA {
@@ -50,70 +50,6 @@ class Ring {
   Scratch rows_;
   std::vector<int64_t> held_;
 };
-
-// Exchanges rows and columns of a square of registers: in every step, halves of pairs of rows.
-template <int Half = lanes / 2>
-[[gnu::always_inline]] inline void transpose(Vector (&square)[lanes]) {
-  if constexpr (Half > 0) {
-    for (int row = 0; row < lanes; ++row) {
-      if (row & Half) continue;
-      const Vector a = square[row], b = square[row + Half];
-      [&]<int... lane>(std::integer_sequence<int, lane...>) __attribute__((always_inline)) {
-        square[row] =
-            __builtin_shufflevector(a, b, (lane & Half ? lanes + (lane ^ Half) : lane)...);
-        square[row + Half] =
-            __builtin_shufflevector(a, b, (lane & Half ? lanes + lane : lane ^ Half)...);
-      }(std::make_integer_sequence<int, lanes>{});
-    }
-    transpose<Half / 2>(square);
-  }
-}
-
-// A row of some channels of an image; consecutive ones are so many floats apart.
-template <typename Float>
-struct Row {
-  Float* data;
-  int64_t channel_stride, column_stride, channels, columns;
-};
-
-// to[column * pitch + c] = channel c, zero from `channels` on; `pitch` is a multiple of `lanes`
-// and the columns of a channel are adjacent.
-inline void pack(Row<const float> from, int64_t pitch, float* to) {
-  for (int64_t c = 0; c < pitch; c += lanes)
-    for_registers(from.columns, [&](int64_t column, auto width) {
-      Vector square[lanes] = {};
-      const float* source = from.data + c * from.channel_stride + column;
-      const int rows = static_cast<int>(std::min<int64_t>(lanes, from.channels - c));
-      for (int row = 0; row < lanes; ++row)
-        if (row < rows) square[row] = load(source + row * from.channel_stride, width);
-      transpose(square);
-      const int64_t columns = std::min<int64_t>(lanes, from.columns - column);
-      for (int row = 0; row < lanes; ++row)
-        if (row < columns) store(to + (column + row) * pitch + c, square[row]);
-    });
-}
-
-// The reverse of pack.
-inline void unpack(const float* from, int64_t pitch, bool streaming, Row<float> to) {
-  for (int64_t c = 0; c < pitch; c += lanes)
-    for_registers(to.columns, [&](int64_t column, auto width) {
-      Vector square[lanes] = {};
-      const int64_t columns = std::min<int64_t>(lanes, to.columns - column);
-      for (int row = 0; row < lanes; ++row)
-        if (row < columns) square[row] = load(from + (column + row) * pitch + c);
-      transpose(square);
-      float* destination = to.data + c * to.channel_stride + column;
-      const int rows = static_cast<int>(std::min<int64_t>(lanes, to.channels - c));
-      for (int row = 0; row < lanes; ++row) {
-        if (row >= rows) continue;
-        if (streaming) {
-          put<true>(destination + row * to.channel_stride, square[row], width);
-        } else {
-          store(destination + row * to.channel_stride, square[row], width);
-        }
-      }
-    });
-}
 
 // to[column * pitch + c * multiplier + m] = channel c; zero from there to `pitch`.
 inline void repeat(Row<const float> from, int64_t multiplier, int64_t pitch, float* to) {

@@ -4,10 +4,11 @@
 // them interleaved, and so is the gradient of a strided one: see Phase.
 #pragma once
 
+#include <limits>
 #include <type_traits>
 #include <utility>
 
-#include "common/activation-inl.h"
+#include "common/finish-inl.h"
 #include "common/vector.h"
 
 namespace lamina::depthwise_conv2d::LAMINA_ISA {
@@ -40,6 +41,7 @@ struct Pitch {
 struct Finish {
   const float* bias;                      // per channel, or null
   void (*activate)(Vector*, int, float);  // or null
+  float low, high;                        // what a clamp is enough for needs no call
   float negative_slope;
   bool streaming;
 };
@@ -89,9 +91,19 @@ template <int Count, bool Inside, typename Width, typename Use>
   });
 }
 
+// The processor does not foresee accesses that are a pixel of many channels apart: it is told of
+// so many blocks of columns ahead.
+constexpr int blocks_ahead = 2;
+
+template <int Count, bool ToWrite>
+[[gnu::always_inline]] inline void prefetch_columns(const float* first, int64_t pitch) {
+  for (int k = 0; k < Count; ++k) __builtin_prefetch(first + k * pitch, ToWrite);
+}
+
 template <int Columns, typename Width>
 [[gnu::always_inline]] inline void finish(const Finish& by, Vector (&total)[Columns], float* out,
                                           int64_t pitch, Width width) {
+  for (int k = 0; k < Columns; ++k) total[k] = at_most(at_least(total[k], by.low), by.high);
   if (by.activate) {
     Vector z[Columns];  // a copy, so that `total` itself need not live in memory
     for (int k = 0; k < Columns; ++k) z[k] = total[k];
@@ -130,10 +142,15 @@ void correlate(const Phase& phase, const Line<const float>* lines, int count, Pi
       });
     return;
   }
+  const float* newest = count ? lines[count - 1].source : out;
   for_columns(phase, Taps, Step, [&](int64_t t, auto columns, auto inside) {
     constexpr int n = columns();
     const int64_t first = phase.first + t * Step;
     for_registers(pitch.column, [&](int64_t c, auto width) {
+      prefetch_columns<n * Step, false>(
+          newest + c + (first + blocks_ahead * n * Step + Taps) * source_pitch, source_pitch);
+      if (!by.streaming)
+        prefetch_columns<n, true>(out + (t + blocks_ahead * n) * out_pitch + c, out_pitch);
       Vector total[n];
       for (int k = 0; k < n; ++k) total[k] = bias(c, width);
       for (const Line<const float>* line = lines; line < lines + count; ++line) {
@@ -178,10 +195,14 @@ void accumulate(const Phase& phase, const Line<float>* lines, int count, Pitch p
       });
     return;
   }
+  const float* newest = count ? lines[count - 1].source : out;
   for_columns(phase, Taps, Step, [&](int64_t t, auto columns, auto inside) {
     constexpr int n = columns();
     const int64_t first = phase.first + t * Step;
     for_registers(pitch.column, [&](int64_t c, auto width) {
+      prefetch_columns<n * Step, false>(
+          newest + c + (first + blocks_ahead * n * Step + Taps) * source_pitch, source_pitch);
+      prefetch_columns<n, false>(out + (t + blocks_ahead * n) * out_pitch + c, out_pitch);
       Vector gradient[n], bias = load(bias_sums + c, width);
       for (int k = 0; k < n; ++k) {
         gradient[k] = load(out + (t + k) * out_pitch + c, width);
@@ -240,6 +261,17 @@ auto with_taps(const Phase& phase, const Body& body) {
 template <Activation A>
 void activate_registers(Vector* z, int count, float negative_slope) {
   for (int k = 0; k < count; ++k) z[k] = activate<A>(z[k], negative_slope);
+}
+
+inline Finish finish_of(Epilogue epilogue, const float* bias, bool streaming) {
+  const lamina::Finish plain = {nullptr, nullptr, epilogue};
+  const Clamp clamp = clamp_of(plain);
+  Finish finish = {bias, nullptr, clamp.low, clamp.high, epilogue.negative_slope, streaming};
+  if (is_clamp(plain)) return finish;
+  finish.low = -std::numeric_limits<float>::infinity();
+  with_activation(epilogue.activation,
+                  [&]<Activation A>() { finish.activate = activate_registers<A>; });
+  return finish;
 }
 
 // z = dy * activation'(z)

@@ -14,16 +14,12 @@ struct Tensors {
 };
 
 struct Activator {
-  void (*registers)(Vector*, int, float) = nullptr;
+  Epilogue epilogue;
   void (*gradient)(const float*, int64_t, float, float*) = nullptr;
-  float negative_slope;
 
-  explicit Activator(Epilogue epilogue) : negative_slope(epilogue.negative_slope) {
+  explicit Activator(Epilogue of) : epilogue(of) {
     with_activation(epilogue.activation, [&]<Activation A>() {
-      if constexpr (A != Activation::none) {
-        registers = activate_registers<A>;
-        gradient = multiply_by_gradient<A>;
-      }
+      if constexpr (A != Activation::none) gradient = multiply_by_gradient<A>;
     });
   }
 };
@@ -90,11 +86,9 @@ class Worker {
   void forward(int64_t i, bool streaming) {
     const Row<float> y = output_row(tensors_.y, i);
     if (plan_.shape.channels_last) {
-      preactivation(i, {bias(), activator_.registers, activator_.negative_slope, streaming},
-                    y.data);
+      correlate_output(i, finish_of(activator_.epilogue, bias(), streaming), y.data);
     } else {
-      preactivation(i, {bias(), activator_.registers, activator_.negative_slope, false},
-                    row_.data());
+      correlate_output(i, finish_of(activator_.epilogue, bias(), false), row_.data());
       unpack(row_.data(), plan_.pitch.column, streaming, y);
     }
   }
@@ -110,7 +104,7 @@ class Worker {
     }
     const Row<float> dx = input_row(tensors_.dx, r);
     const int64_t pitch = plan_.pitch.column, multiplier = plan_.shape.multiplier;
-    correlate_all(plan_.gradient, sources_, {nullptr, nullptr, 0, streaming && plan_.direct},
+    correlate_all(plan_.gradient, sources_, finish_of(none, nullptr, streaming && plan_.direct),
                   plan_.direct ? dx.data : row_.data());
     if (multiplier > 1) {
       reduce(row_.data(), multiplier, pitch, dx);
@@ -136,6 +130,8 @@ class Worker {
   }
 
  private:
+  static constexpr Epilogue none = {Activation::none, 0.f};
+
   // The row that lies under a row of the window.
   struct Source {
     int64_t tap;
@@ -190,11 +186,11 @@ class Worker {
         pack(dy, plan_.pitch.column, to);
         return;
       }
-      preactivation(i, {bias(), nullptr, 0, false}, to);
+      correlate_output(i, finish_of(none, bias(), false), to);
       if (!plan_.shape.channels_last) pack(dy, plan_.pitch.column, row_.data());
       activator_.gradient(plan_.shape.channels_last ? dy.data : row_.data(),
-                          horizontal_.output_size * plan_.pitch.column, activator_.negative_slope,
-                          to);
+                          horizontal_.output_size * plan_.pitch.column,
+                          activator_.epilogue.negative_slope, to);
     });
   }
 
@@ -205,7 +201,7 @@ class Worker {
         x_sources_.push_back({u, x_row(r)});
   }
 
-  void preactivation(int64_t i, const Finish& finish, float* to) {
+  void correlate_output(int64_t i, const Finish& finish, float* to) {
     sources_of_output(i);
     correlate_all(plan_.forward, x_sources_, finish, to);
   }

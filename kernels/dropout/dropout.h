@@ -26,6 +26,9 @@ struct Kernels {
   // x as images x channels x pixels.
   void (*planar)(const float* x, int64_t images, int64_t channels, int64_t pixels, Law law,
                  float* y);
+  // y = x * factors[n, c], of channels or, where there is but one to an image, of samples.
+  void (*scale)(const float* x, const float* factors, int64_t images, int64_t channels,
+                int64_t pixels, bool channels_last, float* y);
 };
 
 LAMINA_DECLARE_VARIANTS

@@ -23,8 +23,19 @@ void planar(const float* x, int64_t images, int64_t channels, int64_t pixels, La
       }
 }
 
+void scale(const float* x, const float* factors, int64_t images, int64_t channels, int64_t pixels,
+           bool channels_last, float* y) {
+  for (int64_t n = 0; n < images; ++n)
+    for (int64_t c = 0; c < channels; ++c)
+      for (int64_t pixel = 0; pixel < pixels; ++pixel) {
+        const int64_t at = channels_last ? (n * pixels + pixel) * channels + c
+                                         : (n * channels + c) * pixels + pixel;
+        y[at] = x[at] * factors[n * channels + c];
+      }
+}
+
 }  // namespace
 
-const Kernels reference = {flat, planar};
+const Kernels reference = {flat, planar, scale};
 
 }  // namespace lamina::dropout

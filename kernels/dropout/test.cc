@@ -45,6 +45,21 @@ void compare_planar(const Kernels& tested, int64_t images, int64_t channels, int
                          " x " + std::to_string(pixels));
 }
 
+void compare_scale(const Kernels& tested, int64_t images, int64_t channels, int64_t pixels,
+                   bool channels_last, int misalignment) {
+  std::mt19937 random(7);
+  const int64_t size = images * channels * pixels;
+  Buffer x(size, misalignment), y(size, misalignment), expected(size), factors(images * channels);
+  x.fill_normal(random), factors.fill_normal(random);
+  tested.scale(x.data(), factors.data(), images, channels, pixels, channels_last, y.data());
+  reference.scale(x.data(), factors.data(), images, channels, pixels, channels_last,
+                  expected.data());
+  test::expect_close(y, expected, 0,
+                     std::string("scale, ") + (channels_last ? "channels-last, " : "planes, ") +
+                         std::to_string(images) + " x " + std::to_string(channels) + " x " +
+                         std::to_string(pixels));
+}
+
 void not_a_number_survives(const Kernels& tested) {
   Buffer x(100, 0, std::numeric_limits<float>::quiet_NaN()), y(100);
   tested.flat(x.data(), 100, {~uint32_t{0}, 0.f, {1, 2}}, y.data());
@@ -67,6 +82,12 @@ int main() {
     compare_planar(tested, 3, 65, 49, half);
     compare_planar(tested, 2, 130, 700, half);
     compare_planar(tested, 5, 7, 1025, half);
+    for (bool channels_last : {false, true}) {
+      compare_scale(tested, 1, 1, 1, channels_last, 0);
+      compare_scale(tested, 3, 17, 33, channels_last, 1);
+      compare_scale(tested, 9, 1, 5000, channels_last, 0);
+      compare_scale(tested, 4, 32, 64 * 1024, channels_last, 0);  // past the caches
+    }
     not_a_number_survives(tested);
   });
 }

@@ -20,6 +20,10 @@ using Mask = __mmask16;
   return (Vector)_mm512_mask_mov_ps((__m512)otherwise, mask, (__m512)if_set);
 }
 
+[[gnu::always_inline]] inline Mask lanes_between(int64_t begin, int64_t end) {
+  return static_cast<Mask>((1u << end) - (1u << begin));
+}
+
 class Places {
  public:
   [[gnu::always_inline]] explicit Places(uint8_t tap) : bytes_(_mm_set1_epi8(tap)) {}
@@ -56,6 +60,12 @@ using Mask = IntVector;
 [[gnu::always_inline]] inline Mask not_a_number(Vector v) { return v != v; }
 [[gnu::always_inline]] inline Vector choose(Mask mask, Vector if_set, Vector otherwise) {
   return mask ? if_set : otherwise;
+}
+
+[[gnu::always_inline]] inline Mask lanes_between(int64_t begin, int64_t end) {
+  Mask lane;
+  for (int at = 0; at < lanes; ++at) lane[at] = at;
+  return (lane >= static_cast<int32_t>(begin)) & (lane < static_cast<int32_t>(end));
 }
 
 class Places {

@@ -42,6 +42,12 @@ template <typename Body>
     });
 }
 
+// Calls body with the flag as a constant.
+template <typename Body>
+[[gnu::always_inline]] inline void with_flag(bool flag, const Body& body) {
+  flag ? body(std::true_type()) : body(std::false_type());
+}
+
 // Calls body with the count as a constant where loops over so many runs are worth unrolling.
 template <typename Body>
 [[gnu::always_inline]] inline void with_count(int64_t count, const Body& body) {

@@ -36,6 +36,16 @@ def batch_norm2d_update(
     share: float,
     variance_share: float,
 ) -> None: ...
+def batch_norm2d_fold(
+    mean: int,
+    variance: int,
+    weight: int,
+    bias: int,
+    channels: int,
+    eps: float,
+    scale: int,
+    shift: int,
+) -> None: ...
 def batch_norm2d_inference(
     x: int,
     outer: int,
@@ -110,46 +120,60 @@ def depthwise_conv2d_backward(
     gradient_weight: int,
     gradient_bias: int,
 ) -> None: ...
-def conv2d_winograd(
+def conv2d_forward(
+    algorithm: str,
     x: int,
-    x_sizes: Sequence[int],
-    x_strides: Sequence[int],
     weight: int,
     weight_strides: Sequence[int],
-    bias: int,
-    top: int,
-    left: int,
+    scale: int,
+    shift: int,
+    extents: Sequence[int],
+    size: Sequence[int],
+    output_size: Sequence[int],
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    padding_before: Sequence[int],
+    dilation: Sequence[int],
+    activation: int,
+    negative_slope: float,
     y: int,
-    y_sizes: Sequence[int],
-    y_strides: Sequence[int],
 ) -> None: ...
-def conv2d_winograd_input_gradient(
+def conv2d_input_gradient(
+    algorithm: str,
     dy: int,
-    dy_sizes: Sequence[int],
-    dy_strides: Sequence[int],
     weight: int,
     weight_strides: Sequence[int],
-    top: int,
-    left: int,
+    extents: Sequence[int],
+    size: Sequence[int],
+    output_size: Sequence[int],
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    padding_before: Sequence[int],
+    dilation: Sequence[int],
     dx: int,
-    dx_sizes: Sequence[int],
-    dx_strides: Sequence[int],
 ) -> None: ...
-def conv2d_winograd_weight_gradient(
+def conv2d_weight_gradient(
+    algorithm: str,
     x: int,
-    x_sizes: Sequence[int],
-    x_strides: Sequence[int],
     dy: int,
-    dy_sizes: Sequence[int],
-    dy_strides: Sequence[int],
-    top: int,
-    left: int,
+    extents: Sequence[int],
+    size: Sequence[int],
+    output_size: Sequence[int],
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    padding_before: Sequence[int],
+    dilation: Sequence[int],
     gradient: int,
     gradient_strides: Sequence[int],
 ) -> None: ...
+def to_channels_last(x: int, images: int, channels: int, pixels: int, y: int) -> None: ...
+def from_channels_last(x: int, images: int, channels: int, pixels: int, y: int) -> None: ...
 def dropout_flat(x: int, size: int, p: float, key: int, call: int, y: int) -> None: ...
 def dropout_planar(
     x: int, images: int, channels: int, pixels: int, p: float, key: int, call: int, y: int
+) -> None: ...
+def dropout_scale(
+    x: int, factors: int, images: int, channels: int, pixels: int, channels_last: bool, y: int
 ) -> None: ...
 def pool2d_max(
     x: int,
@@ -204,4 +228,24 @@ def pool2d_global_max(
 ) -> None: ...
 def pool2d_global_max_backward(
     x: int, y: int, dy: int, images: int, channels: int, pixels: int, channels_last: bool, dx: int
+) -> None: ...
+def roofline_multiply_add(rounds: int) -> tuple[int, float]: ...
+def roofline_copy(x: int, size: int, y: int) -> None: ...
+def roofline_sum(x: int, size: int) -> float: ...
+def separable_conv2d_forward(
+    x: int,
+    expand: Sequence[int],
+    depthwise: Sequence[int],
+    project: Sequence[int],
+    extents: Sequence[int],
+    size: Sequence[int],
+    output_size: Sequence[int],
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    padding_before: Sequence[int],
+    dilation: Sequence[int],
+    shortcut: bool,
+    activations: Sequence[int],
+    negative_slope: float,
+    y: int,
 ) -> None: ...

@@ -276,30 +276,58 @@ def layers(
 @bench.command()
 def algorithms(
     grid: Annotated[
-        bool, typer.Option("--grid", help="60 shapes rather than a ResNet's four stages.")
+        bool, typer.Option("--grid", help="94 shapes rather than a ResNet's four stages.")
     ] = False,
     layout: Annotated[str, typer.Option(help="channels_last or nchw.")] = "channels_last",
     seconds: Annotated[float, typer.Option(help="Per shape and pass, about.")] = 0.5,
+    growth: Annotated[
+        bool, typer.Option("--growth", help="Fit by what power time grows with each size.")
+    ] = False,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw --growth's curves to this SVG file.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file.")] = None,
     markdown: Annotated[
         Path | None, typer.Option("--markdown", help="Write the table to this file.")
     ] = None,
 ) -> None:
-    """Time 3×3 convolutions by each algorithm, beside the time that the theory predicts."""
+    """Time convolutions by each algorithm, beside the time that the theory predicts."""
     from lamina.lab import algorithms as lab
-    from lamina.lab.benchmark import LAYOUTS
+    from lamina.lab.benchmark import LAYOUTS, facts
+    from lamina.lab.exponents import growth as measure_growth
+    from lamina.lab.exponents import line
+    from lamina.ops.machine import measure as measure_machine
     from lamina.report.table import to_markdown
 
     if layout not in LAYOUTS:
         raise InputError(f"layout: must be one of {', '.join(LAYOUTS)}, got {layout!r}")
-    for path in filter(None, (out, markdown)):
+    if figure and not growth:
+        raise InputError("figure: draws what is fitted; say --growth as well")
+    if growth and (grid or out or markdown):
+        raise InputError("growth: a measurement of its own; leave out --grid, --json, --markdown")
+    for path in filter(None, (out, markdown, figure)):
         _write(path, "")
+    if growth:
+        from lamina.lab.figures import growth_figure
+
+        found = measure_growth(
+            measure_machine(), seconds=seconds, on_growth=lambda one: print(line(one), flush=True)
+        )
+        if figure is not None:
+            conditions = ("processor", "threads", "instruction set")
+            known = facts()
+            _write(
+                figure,
+                growth_figure(found, ", ".join(f"{name} {known[name]}" for name in conditions)),
+            )
+        return
     machine, rows = lab.benchmark_algorithms(
         lab.GRID if grid else lab.NETWORKS,
         layout=layout,
         seconds=seconds,
         on_row=lambda row: print(lab.line(row), flush=True),
     )
+    print(lab.summary(rows))
     if out is not None:
         _write(out, lab.to_json(machine, rows))
     if markdown is not None:
@@ -307,12 +335,25 @@ def algorithms(
 
 
 @app.command()
-def doctor(as_json: Json = False) -> None:
+def doctor(
+    calibrate: Annotated[
+        bool,
+        typer.Option("--calibrate", help="Time the convolutions' algorithms anew, in seconds."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Show versions, instruction sets, OpenMP runtimes, threads, and what falls back."""
     from rich.console import Console
 
     from lamina.doctor import diagnose, show
+    from lamina.ops import calibration, native
 
+    if calibrate:
+        if not native.kernels:
+            raise RunError("calibrate: there are no native kernels to choose from")
+        before = calibration.current().measured
+        if calibration.calibrate().measured in (None, before):
+            raise RunError("calibrate: the machine is too busy, its times say nothing; try again")
     diagnosis = diagnose()
     if as_json:
         print(json.dumps(asdict(diagnosis)))

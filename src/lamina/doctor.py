@@ -10,10 +10,11 @@ from rich.console import Console
 from threadpoolctl import threadpool_info
 
 from lamina import __version__
-from lamina.ops import memory, native
+from lamina.ops import calibration, memory, native
+from lamina.ops.machine import processor
 from lamina.report.table import Column, Table, to_terminal
-from lamina.report.units import binary_bytes
-from lamina.train.environment import processor, version
+from lamina.report.units import binary_bytes, percent
+from lamina.train.environment import version
 
 KINDS = (
     "conv2d",
@@ -46,6 +47,8 @@ class Diagnosis:
         openmp: the OpenMP runtimes in this process, by file.
         threads: of PyTorch, which the kernels use too.
         memory: the pool that outputs come from; None where there is none.
+        convolutions: when the choice of their algorithm was calibrated, where that is kept, and
+            what share of the limit each stage reaches, by pass.
         remarks: what should be looked at.
     """
 
@@ -57,6 +60,7 @@ class Diagnosis:
     openmp: list[str]
     threads: int
     memory: memory.MemoryStatistics | None
+    convolutions: dict[str, Any]
     remarks: list[str]
 
 
@@ -82,6 +86,7 @@ def diagnose() -> Diagnosis:
         openmp=openmp,
         threads=torch.get_num_threads(),
         memory=memory.statistics(),
+        convolutions=_convolutions(calibration.current()),
         remarks=remarks,
     )
 
@@ -113,6 +118,8 @@ def show(diagnosis: Diagnosis, console: Console) -> None:
         | {f"instruction set {name}": fact for name, fact in runs.items()},
     )
     pairs("Memory for outputs", "Fact", "Value", _memory_facts(diagnosis.memory))
+    pairs("Choice of a convolution's algorithm", "Fact", "Value", _choice(diagnosis.convolutions))
+    console.print(to_terminal(_shares(diagnosis.convolutions)))
     pairs("Layers, float32 on the CPU", "Kind", "Run by", diagnosis.kinds)
     console.print(
         "Other types, other devices, function transforms and forward-mode differentiation run on "
@@ -131,6 +138,50 @@ def _memory_facts(pool: memory.MemoryStatistics | None) -> dict[str, str]:
         "waiting for reuse": f"{binary_bytes(pool.cached)}, at most {binary_bytes(pool.limit)}",
         "requests": f"{pool.hits} found a block waiting, {pool.misses} took fresh memory",
     }
+
+
+def _convolutions(found: calibration.Calibration) -> dict[str, Any]:
+    return {
+        "measured": found.measured,
+        "file": str(found.file) if found.file else None,
+        "shares": {pass_: dict(machine.efficiency) for pass_, machine in found.machines.items()},
+        "overheads": {pass_: dict(machine.overhead) for pass_, machine in found.machines.items()},
+    }
+
+
+def _choice(convolutions: dict[str, Any]) -> dict[str, str]:
+    if convolutions["measured"]:
+        return {
+            "calibrated": convolutions["measured"],
+            "kept in": convolutions["file"] or "this process: the cache folder is not writable",
+        }
+    return {
+        "calibrated": "not yet: a large convolution does it, or lamina doctor --calibrate; "
+        "until then by the figures that are shipped"
+    }
+
+
+def _shares(convolutions: dict[str, Any]) -> Table:
+    """A row for each stage, and one for what a call of the algorithm takes beside them."""
+    passes = tuple(convolutions["shares"])
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for pass_ in passes:
+        for algorithm, seconds in convolutions["overheads"][pass_].items():
+            rows.setdefault((algorithm, "a call"), {})[pass_] = f"{1e6 * seconds:.1f} µs"
+            for name, share in convolutions["shares"][pass_].items():
+                owner, _, stage = name.partition(".")
+                if owner == algorithm:
+                    rows.setdefault((algorithm, stage), {})[pass_] = percent(share, 0)
+    columns = (
+        Column("algorithm", "Algorithm"),
+        Column("stage", "Stage"),
+        *(Column(pass_, pass_.replace("_", " "), align="right") for pass_ in passes),
+    )
+    lines = [
+        {"algorithm": algorithm, "stage": stage.replace("_", " "), **cells}
+        for (algorithm, stage), cells in rows.items()
+    ]
+    return Table(columns, lines, title="Its stages: share of the machine's limit")
 
 
 def _served_by(kind: str) -> str:

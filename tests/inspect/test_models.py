@@ -30,11 +30,16 @@ def test_parameters_and_macs(name):
     assert 2 * account.totals.macs == counter.get_total_flops()
 
 
+@pytest.mark.slow  # back-propagation in float64 takes a second or two for each of them
 def test_receptive_fields_of_every_row():
     assert check(models.get("resnet18", num_classes=4), (288, 288)) == 65
 
 
+def test_receptive_fields_of_a_residual_network():
+    layers = ["conv1", "layer1.1.conv2", "layer2.0.downsample.0", "layer3.0", "layer4.0.conv1"]
+    assert check(models.get("resnet18", num_classes=4), (288, 288), layers) == len(layers)
+
+
 def test_receptive_fields_through_depthwise_layers():
-    # Back-propagation in float64 takes a second for each of these.
     layers = ["features.0.0", "features.3", "features.7.conv.1.0", "features.14"]
     assert check(models.get("mobilenet_v2", num_classes=4), (288, 288), layers) == len(layers)

@@ -9,6 +9,8 @@ from lamina.inspect import inspect
 SHAPE = (2, 8, 12, 12)
 LAYERS = {
     "conv": nn.Conv2d(8, 12, 3, stride=2, padding=1, groups=2),
+    "conv direct": nn.Conv2d(8, 12, 3, stride=2, padding=1, groups=2, algorithm="direct"),
+    "conv winograd": nn.Conv2d(8, 12, 3, padding=1, algorithm="winograd"),
     "depthwise": nn.DepthwiseConv2d(8, 3, padding=1),
     "pointwise": nn.PointwiseConv2d(8, 16),
     "separable": nn.SeparableConv2d(8, 16, 3, padding=1),
@@ -56,3 +58,21 @@ def test_a_network_of_ours_is_counted_wholly_and_saves_what_autograd_saves(train
     saved = sum(storage.nbytes() for key, storage in kept.items() if key not in own)
     assert output.shape == (2, 4)
     assert account.totals.saved_bytes == saved
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_an_algorithm_of_ours_counts_as_pytorchs_own(training):
+    """The same convolution's MACs, forward and back, and the same view of the image."""
+    accounts = []
+    for algorithm in ("direct", "onednn"):
+        model = torch.nn.Sequential(
+            nn.Conv2d(8, 12, 3, stride=2, padding=((0, 1), (1, 0)), algorithm=algorithm),
+            nn.Conv2d(12, 6, 3, dilation=2, groups=3, bias=False, algorithm=algorithm),
+        )
+        accounts.append(inspect(model.train(training), SHAPE, training=training))
+    ours, theirs = accounts
+    assert ours.totals.coverage == "complete", ours.totals.uncounted
+    assert ours.totals.macs == theirs.totals.macs
+    assert ours.totals.forward.other_flops == theirs.totals.forward.other_flops
+    for mine, other in zip(ours.rows, theirs.rows, strict=True):
+        assert mine.receptive_field == other.receptive_field

@@ -1,7 +1,9 @@
 """The benchmark's bookkeeping; no time is tested."""
 
 import json
+import runpy
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from lamina.lab import benchmark
 from lamina.lab.cases import SHAPES, cases
 from lamina.theory.limits import Machine
 
+ROOT = Path(__file__).parents[2]
 MACHINE = Machine(peak_flops=1e11, bandwidth=1e10)
 
 
@@ -39,6 +42,8 @@ def test_rows_carry_what_they_promise(layout):
         assert row.limit_fraction == pytest.approx(row.limit_ms / row.ours_ms)
     document = json.loads(benchmark.to_json(MACHINE, rows))
     assert document["rows"] == [json.loads(json.dumps(asdict(row))) for row in rows]
+    facts, read = benchmark.from_json(benchmark.to_json(MACHINE, rows))
+    assert read == rows and facts["bandwidth"] == 1e10
     assert document["peak_flops"] == 1e11 and document["threads"] == torch.get_num_threads()
 
 
@@ -52,3 +57,18 @@ def test_saved_bytes_count_each_memory_once():
 def test_an_unknown_kind_is_one_line():
     with pytest.raises(ValueError, match=r"kind: must be one of activation, .*, got 'pool'"):
         cases("pool")
+
+
+def test_the_page_shows_the_results_that_are_checked_in():
+    performance = runpy.run_path(str(ROOT / "benchmarks/performance.py"))
+    page = performance["PAGE"].read_text()
+    assert performance["render"](page, performance["RESULTS"].read_text()) == page
+
+
+def test_the_best_peer_is_one_without_huge_pages():
+    (case,) = (case for case in small("pool2d") if case.name == "max 2×2")
+    row = benchmark.measure_case(case, "nchw", MACHINE, seconds=0.01, compiled=False)[2]
+    row.peers_ms = {"torch channels_last": 3.0, "torch nchw": 4.0, "torch nchw, huge pages": 1.0}
+    row.ours_ms = 2.0
+    (shown,) = benchmark.table(MACHINE, [row]).rows
+    assert shown["best_peer"] == "torch channels_last" and shown["ratio_huge_pages"] == 0.5

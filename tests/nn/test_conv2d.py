@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 
 import pytest
 import torch
@@ -111,3 +113,45 @@ def test_torchs_fusion_of_convolution_and_batch_norm_takes_ours() -> None:
     fused = torch.nn.utils.fuse_conv_bn_eval(model[0], model[1])
     x = torch.randn(1, 3, 5, 5)
     torch.testing.assert_close(fused(x), model(x))
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "im2col", "winograd", "fft", "onednn"])
+def test_every_algorithm_can_be_asked_for(algorithm: str) -> None:
+    layer = nn.Conv2d(3, 4, 3, padding=1, algorithm=algorithm)
+    plain, x = nn.Conv2d(3, 4, 3, padding=1), torch.randn(2, 3, 9, 8)
+    plain.load_state_dict(layer.state_dict())
+    torch.testing.assert_close(layer(x), plain(x), rtol=1e-4, atol=1e-5)
+    assert repr(layer) == f"Conv2d(3, 4, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), algorithm={algorithm!r})"  # fmt: skip # noqa: E501
+    assert list(layer.state_dict()) == ["weight", "bias"]
+    for again in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert again.algorithm == algorithm
+        assert torch.equal(again(x), layer(x))
+
+
+def test_the_algorithm_reaches_the_op(monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(ops, "conv2d", lambda x, *_, algorithm: asked.append(algorithm) or x)
+    for layer in (nn.Conv2d(2, 2, 1), nn.PointwiseConv2d(2, 2, algorithm="direct")):
+        layer(torch.zeros(1, 2, 3, 3))
+    assert asked == ["auto", "direct"]
+
+
+def test_a_layer_that_was_pickled_without_an_algorithm() -> None:
+    layer = nn.Conv2d(2, 3, 3)
+    del layer.__dict__["algorithm"]
+    assert pickle.loads(pickle.dumps(layer)).algorithm == "auto"
+    assert layer(torch.zeros(1, 2, 5, 5)).shape == (1, 3, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"algorithm": "strassen"}, "algorithm must be one of 'auto', 'direct'"),
+        ({"algorithm": "winograd", "stride": 2}, 'for "winograd" stride must be'),
+        ({"algorithm": "winograd", "kernel_size": 7}, 'for "winograd" kernel_size must be'),
+        ({"algorithm": "fft", "stride": 2}, 'for "fft" stride must be'),
+    ],
+)
+def test_an_algorithm_that_does_not_serve_is_refused_at_once(arguments, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        nn.Conv2d(**{"in_channels": 2, "out_channels": 2, "kernel_size": 3, **arguments})

@@ -157,13 +157,6 @@ def test_compiles_in_one_graph(case: Case) -> None:
 
 
 def default_or_slow(case: Case):
-    if case.options.get("padding_mode") == "replicate":
-        reason = "PyTorch's inductor expects a wrong stride of replication_pad2d_backward"
-        return pytest.param(
-            case,
-            id=case.id,
-            marks=[pytest.mark.slow, pytest.mark.xfail(strict=True, reason=reason)],
-        )
     quick = case.layer == "Conv2d" and case.options == {"stride": 2, "padding": "same"}
     return pytest.param(case, id=case.id, marks=() if quick else pytest.mark.slow)
 

@@ -52,6 +52,28 @@ def test_runs_have_geometric_lengths():
     assert float(((counts - expected) ** 2 / expected).sum()) < stats.chi2.ppf(1 - 1e-4, 8)
 
 
+@pytest.mark.parametrize("noise_shape", [(None, None, 1, 1), (None, 1, 1, 1)])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("size", [3, 64])  # by PyTorch's multiplication, by the kernel
+def test_channels_and_samples_are_scaled_as_one(noise_shape, layout, size):
+    torch.manual_seed(0)
+    x = torch.randn(5, 21, size, size).to(memory_format=LAYOUTS[layout]).requires_grad_()
+    x.data[0, 0, 0, 0] = float("nan")
+    mask = ops.dropout(torch.ones(5, 21, 1, 1), 0.5, noise_shape=noise_shape, seed=seed_of(21))
+    y = ops.dropout(x, 0.5, noise_shape=noise_shape, seed=seed_of(21))
+    assert 0 < int((mask == 0).sum()) < mask.numel()
+    torch.testing.assert_close(y, x * mask, rtol=0, atol=0, equal_nan=True)
+    assert y.stride() == x.stride()
+    dy = torch.randn(5, 21, size, size).requires_grad_()
+    (dx,) = torch.autograd.grad(y, x, dy, create_graph=True)
+    torch.testing.assert_close(dx, dy * mask, rtol=0, atol=0)
+    assert torch.equal(torch.autograd.grad(dx.sum(), dy)[0], mask.expand_as(x))
+    (dx,) = torch.autograd.grad(
+        ops.dropout(x, 0.5, noise_shape=noise_shape, seed=seed_of(21)), x, dy
+    )
+    torch.testing.assert_close(dx, dy * mask, rtol=0, atol=0)
+
+
 @needs_kernel
 @given(
     shape=st.tuples(st.integers(1, 4), st.integers(1, 140), st.integers(1, 30), st.integers(1, 30))

@@ -12,6 +12,7 @@ import torch
 import lamina
 from lamina import ops
 from lamina.ops import native
+from tests.ops.judge import LAYOUTS
 
 needs_kernel = pytest.mark.skipif(not native.kinds(), reason="no compiler")
 
@@ -141,6 +142,46 @@ def test_more_than_two_gibibytes():
     y = ops.batch_norm(x, torch.zeros(64), torch.ones(64), eps=1e-5)
     torch.testing.assert_close(y[0, 63, -1, -1], torch.tensor(5.0), rtol=1e-4, atol=0)
     torch.testing.assert_close(y[0, :, 0, 0], x[0, :, 0, 0], rtol=1e-4, atol=1e-6)
+
+
+IMAGE_BY_IMAGE = {
+    "max pool": lambda x: ops.max_pool2d(x, 2),
+    "average pool": lambda x: ops.avg_pool2d(x, 3, 2, 1),
+    "global average": lambda x: ops.global_avg_pool2d(x),
+    "depthwise": lambda x: ops.depthwise_conv2d(x, torch.ones(x.shape[1], 1, 3, 3), padding=1),
+    "relu": ops.relu,
+    "frozen batch norm": lambda x: ops.batch_norm(x, torch.ones(64), torch.ones(64)),
+}
+
+
+@needs_kernel
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("kind", IMAGE_BY_IMAGE)
+def test_the_last_of_more_than_two_gibibytes_is_as_if_alone(kind, layout):
+    op = IMAGE_BY_IMAGE[kind]
+    x = torch.zeros(9, 64, 1024, 1024).to(memory_format=LAYOUTS[layout])
+    x[-1] = torch.randn(64, 1024, 1024)
+    x.requires_grad_()
+    alone = x.detach()[-1:].clone(memory_format=LAYOUTS[layout]).requires_grad_()
+    y, expected = op(x), op(alone)
+    torch.testing.assert_close(y[-1:], expected, rtol=1e-6, atol=1e-6)
+    dy = torch.zeros_like(y)
+    dy[-1] = torch.randn_like(y[-1])
+    (dx,) = torch.autograd.grad(y, x, dy)
+    (expected,) = torch.autograd.grad(expected, alone, dy[-1:].clone())
+    torch.testing.assert_close(dx[-1:], expected, rtol=1e-6, atol=1e-6)
+    assert not dx[0].any()
+
+
+@needs_kernel
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_dropout_of_more_than_two_gibibytes_reaches_its_end(layout):
+    x = torch.ones(9, 64, 1024, 1024).to(memory_format=LAYOUTS[layout])
+    last = ops.dropout(x, 0.5)[-1]
+    assert sorted(last.unique().tolist()) == [0.0, 2.0]
+    assert float((last == 0).double().mean()) == pytest.approx(0.5, abs=1e-3)
 
 
 def test_the_checked_in_stub_is_the_modules():

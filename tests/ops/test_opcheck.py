@@ -19,6 +19,7 @@ Draw = Callable[..., torch.Tensor]
 # Kernel size, stride, padding, dilation, output size of a pool over 9×11 pixels.
 WINDOW = [3, 3], [2, 2], [1, 0, 0, 1]
 OUTPUT = [4, 5]
+CONVOLUTION = [1, 1], [1, 0, 2, 1], [1, 1], 1, "winograd"
 DEPTHWISE = [2, 1], [0, 1, 1, 2], [1, 2], "silu", 0.01
 
 # An op's arguments: `image` draws what may have either layout, `vector` what has none; both
@@ -39,14 +40,14 @@ SAMPLES: dict[str, Callable[[Draw, Draw, bool], tuple[Any, ...]]] = {
     "batch_norm_training": lambda image, vector, last: (
         *(image(4, 3, 5, 5), vector(3), vector(3), 1e-5, "relu", 0.01),
     ),
-    "conv2d_winograd": lambda image, vector, last: (
-        *(image(2, 3, 5, 6), vector(4, 3, 3, 3), vector(4), 1, 0, 2, 1),
+    "conv2d": lambda image, vector, last: (
+        *(image(2, 3, 5, 6), vector(4, 3, 3, 3), None, vector(4), *CONVOLUTION, "none", 0.01),
     ),
-    "conv2d_winograd_input_gradient": lambda image, vector, last: (
-        *(image(2, 3, 5, 6), image(2, 4, 5, 6), vector(4, 3, 3, 3), 1, 1),
+    "conv2d_input_gradient": lambda image, vector, last: (
+        *(image(2, 3, 5, 6), image(2, 4, 4, 7), vector(4, 3, 3, 3), *CONVOLUTION),
     ),
-    "conv2d_winograd_weight_gradient": lambda image, vector, last: (
-        *(image(2, 3, 5, 6), image(2, 4, 5, 6), vector(4, 3, 3, 3), 1, 1),
+    "conv2d_weight_gradient": lambda image, vector, last: (
+        *(image(2, 3, 5, 6), image(2, 4, 4, 7), vector(4, 3, 3, 3), *CONVOLUTION),
     ),
     "depthwise_conv2d": lambda image, vector, last: (
         *(image(2, 6, 8, 8), vector(12, 1, 3, 3), vector(12), *DEPTHWISE),
@@ -69,10 +70,15 @@ SAMPLES: dict[str, Callable[[Draw, Draw, bool], tuple[Any, ...]]] = {
         *([9, 11], *WINDOW, [1, 1], OUTPUT, last),
     ),
     "max_pool2d_inference": lambda image, _, last: (image(2, 20, 9, 11), *WINDOW, [1, 1], OUTPUT),
+    "separable_block": lambda image, vector, last: (
+        *(image(2, 4, 8, 8), vector(8, 1, 3, 3), vector(5, 8, 1, 1), vector(8, 4, 1, 1)),
+        *(vector(8), vector(8), None, vector(8), vector(5), None),
+        *([2, 1], [0, 1, 1, 2], [1, 1], ["relu6", "silu", "none"], False),
+    ),
     "next_seed": lambda *_: (torch.tensor([3, 7]),),
 }
 NOT_DIFFERENTIABLE = {
-    *("batch_norm_backward", "conv2d_winograd_input_gradient", "conv2d_winograd_weight_gradient"),
+    *("batch_norm_backward", "conv2d_input_gradient", "conv2d_weight_gradient"),
     *("depthwise_conv2d_backward", "global_max_pool2d_backward", "max_pool2d_backward"),
 }
 

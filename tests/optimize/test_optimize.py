@@ -299,3 +299,16 @@ def test_any_sequence_agrees_and_comes_back(kinds, seed):
     ours = optimize(plain, copy=True)
     assert_agree(ours, plain, torch.randn(2, 4, 8, 8), kinks=5e-3)
     assert repr(restore(ours)) == repr(plain)
+
+
+def test_an_algorithm_is_no_reason_to_stay():
+    """It says how a layer computes; a plain one computes the same in its own way."""
+    model = nn.Sequential(
+        lamina.nn.Conv2d(3, 4, 3, algorithm="direct"), lamina.nn.PointwiseConv2d(4, 2)
+    )
+    x = torch.randn(1, 3, 8, 8)
+    expected = model(x)
+    plain = restore(model)
+    assert type(plain[0]) is nn.Conv2d and not hasattr(plain[0], "algorithm")
+    torch.testing.assert_close(plain(x), expected, rtol=1e-4, atol=1e-5)
+    assert optimize(plain)[0].algorithm == "auto"

@@ -1,5 +1,6 @@
 """The algorithms' counts by hand and against their formulas, their choice, and their algebra."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -67,8 +68,28 @@ def test_winograd_by_hand():
         "output_transform": 8 * 5 * a,
     }
     transformed = 4 * 36 * 15
+    tiles = 4 * 36 * 8 * (3 + 5)  # their points
     assert cost.bytes_moved == 4 * (15 * 9 + 2 * 3 * 49 + 2 * 5 * 49) + 2 * transformed
-    assert cost.workspace_bytes == transformed + 2 * (8 * 36 * (3 + 5) * 4)
+    assert sum(stage.cached_bytes for stage in cost.stages) == tiles
+    assert cost.workspace_bytes == transformed + tiles  # few enough to be transformed at once
+
+
+def test_winograd_in_registers_of_16():
+    case = replace(conv2d.problem((2, 3, 7, 7), 5, 3, padding=1), lanes=16)
+    cost = algorithms.winograd_4x4(case)
+    assert stages(cost)["product"].flops == 2 * 36 * 8 * 3 * 16  # 5 channels fill one register
+    assert cost.workspace_bytes == 4 * 36 * (3 * 16 + 8 * (16 + 16))
+
+
+def test_winograd_workspace_by_what_is_larger():
+    many_tiles = conv2d.problem((16, 64, 56, 56), 64, 3, padding=1, threads=2)
+    transformed, private = 4 * 36 * 64 * 64, 2 * 640 * 1024
+    assert algorithms.winograd_4x4(many_tiles).workspace_bytes == transformed + private
+    gradient = many_tiles.of("weight_gradient")  # its tiles are everybody's
+    assert algorithms.winograd_4x4(gradient).workspace_bytes == transformed + (8 << 20)
+    deep = conv2d.problem((1, 512, 7, 7), 512, 3, padding=1, threads=2)
+    panel = 4 * 36 * 512 * 4
+    assert algorithms.winograd_4x4(deep).workspace_bytes == 4 * 36 * 4 * 1024 + 2 * panel
 
 
 def test_products_of_winograd_are_four_ninths_and_a_quarter():
@@ -127,8 +148,28 @@ def test_all_passes_do_the_same_direct_sum(pass_):
     case = conv2d.problem((2, 6, 9, 9), 4, 3, 2, 1, groups=2, pass_=pass_)
     cost = algorithms.direct(case)
     assert cost.flops == 2 * (2 * 4 * 25) * 27
-    assert cost.bytes_moved == 4 * (2 * 6 * 81 + 4 * 27 + 2 * 4 * 25)
-    assert cost.workspace_bytes == 0
+    moved = 4 * (2 * 6 * 81 + 4 * 27 + 2 * 4 * 25)
+    assert stages(cost)["product"].bytes_moved == moved
+    assert stages(cost)["gather"].cached_bytes == 8 * 50 * 9  # an address for each tap
+    assert cost.bytes_moved == moved + 2 * 4 * 4 * 27
+    positions = 512 if pass_ == "weight_gradient" else 96
+    assert cost.workspace_bytes == 4 * 4 * 27 + positions * (4 * 4 + 8 * 9)
+
+
+def test_direct_sums_of_the_weights_gradient_for_every_thread():
+    beside = 512 * (16 + 72)
+    case = conv2d.problem((2, 6, 30, 30), 4, 3, pass_="weight_gradient", threads=3)
+    assert algorithms.direct(case).workspace_bytes == 3 * (4 * 24 * 9 + beside)
+    # Fewer positions than weights: two panels of outputs, a thread for each, and one to spare.
+    few = conv2d.problem((2, 6, 3, 3), 8, 3, pass_="weight_gradient", threads=3)
+    assert algorithms.direct(few).workspace_bytes == 1 * 4 * 48 * 9 + 3 * beside
+
+
+def test_pytorchs_own_clears_fresh_pages_above_32_mib():
+    small, large = (conv2d.problem((n, 3, 112, 112), 64, 1) for n in (8, 16))
+    assert stages(algorithms.onednn(small))["first_touch"].bytes_moved == 0
+    assert stages(algorithms.onednn(large))["first_touch"].bytes_moved == large.outputs
+    assert stages(algorithms.onednn(large.of("input_gradient")))["first_touch"].bytes_moved == 0
 
 
 def test_predicted_time_adds_stages_at_their_own_limits():
@@ -136,10 +177,15 @@ def test_predicted_time_adds_stages_at_their_own_limits():
         "im2col", (Stage("unfold", 0, 100, working_set=10), Stage("product", 50, 5))
     )
     assert cost.predicted_time(Machine(10.0, 10.0)) == 10 + 5
-    assert cost.predicted_time(Machine(10.0, 10.0, overhead=3.0)) == 3 + 10 + 5
+    assert cost.predicted_time(Machine(10.0, 10.0, overhead={"im2col": 3.0})) == 3 + 10 + 5
     assert cost.predicted_time(Machine(10.0, 10.0, 10, 50.0)) == 2 + 5
     slow = Machine(10.0, 10.0, efficiency={"im2col.product": 0.5})
     assert cost.predicted_time(slow) == 10 + 10
+    inside = AlgorithmCost("im2col", (Stage("unfold", 0, 100, cached_bytes=200),))
+    assert inside.predicted_time(Machine(10.0, 10.0)) == 10
+    assert inside.predicted_time(Machine(10.0, 10.0, 0, 50.0)) == 10 + 4
+    half = Machine(10.0, 10.0, efficiency={"im2col.unfold": 0.5})  # of the bandwidth, too
+    assert cost.predicted_time(half) == 20 + 5
 
 
 def test_compare_chooses_by_the_problem_and_by_the_machine():
@@ -168,7 +214,9 @@ def test_compare_is_sorted_and_complete():
 @pytest.mark.parametrize(
     ("algorithm", "window", "reason"),
     [
-        ("winograd_2x2", {"kernel_size": 5}, "kernel_size must be 3, got (5, 5)"),
+        ("winograd_4x4", {"kernel_size": 5}, "kernel_size must be 3, got (5, 5)"),
+        ("winograd_2x2", {"kernel_size": 5}, None),
+        ("winograd_2x2", {"kernel_size": 7}, "kernel_size must be 3 or 5, got (7, 7)"),
         ("winograd_4x4", {"dilation": 2}, "dilation must be 1, got (2, 2)"),
         ("winograd_4x4", {"stride": 2}, "stride must be 1, got (2, 2)"),
         ("implicit_gemm", {}, "kernel_size must be 1, got (3, 3)"),

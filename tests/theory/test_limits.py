@@ -50,7 +50,10 @@ def test_fraction_of_limit():
         ({"bandwidth": math.nan}, "bandwidth must be a finite number above 0, got nan"),
         ({"cache_bytes": -1}, "cache_bytes must be a non-negative integer, got -1"),
         ({"cache_bandwidth": -1.0}, "cache_bandwidth must be a finite number above 0, got -1.0"),
-        ({"overhead": math.inf}, "overhead must be finite and not negative, got inf"),
+        (
+            {"overhead": {"fft": math.inf}},
+            "overhead of 'fft' must be finite and not negative, got inf",
+        ),
         ({"efficiency": {"fft": 1.5}}, r"efficiency of 'fft' must be in \(0, 1\], got 1.5"),
     ],
 )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lamina.inspect.facts import Fact, times
 from lamina.inspect.operators import Operator, Value
-from lamina.theory import batch_norm2d, depthwise_conv2d, dropout, pool2d
+from lamina.theory import batch_norm2d, conv2d, depthwise_conv2d, dropout, pool2d
 from lamina.theory.cost import Cost
 from lamina.theory.pool2d import Operation
 from lamina.theory.shapes import Direction
@@ -89,6 +89,22 @@ def _depthwise(named: Named, direction: Direction) -> Cost:
     )
 
 
+def _convolution(named: Named, direction: Direction) -> Cost:
+    weight = named["weight"]
+    return conv2d.cost(
+        tuple(named["x"].shape),
+        weight.shape[0],
+        tuple(weight.shape[2:]),
+        tuple(named["stride"]),
+        _padding(named),
+        tuple(named["dilation"]),
+        int(named["groups"]),
+        bias=named.get("shift") is not None,
+        direction=direction,
+        input_gradient=False,  # each gradient is an operator of its own: one product each
+    )
+
+
 _COSTS: dict[str, Callable[[Named], Cost]] = {
     "batch_norm_training": lambda named: _batch_norm(named, True, "forward"),
     "batch_norm_inference": lambda named: _batch_norm(named, False, "forward"),
@@ -104,6 +120,9 @@ _COSTS: dict[str, Callable[[Named], Cost]] = {
     "global_avg_pool2d_backward": lambda named: _global_pool(named, "average", "backward"),
     "global_max_pool2d": lambda named: _global_pool(named, "max", "forward"),
     "global_max_pool2d_backward": lambda named: _global_pool(named, "max", "backward"),
+    "conv2d": lambda named: _convolution(named, "forward"),
+    "conv2d_input_gradient": lambda named: _convolution(named, "backward"),
+    "conv2d_weight_gradient": lambda named: _convolution(named, "backward"),
     "depthwise_conv2d": lambda named: _depthwise(named, "forward"),
     "depthwise_conv2d_backward": lambda named: _depthwise(named, "backward"),
     # Its backward pass is the same operator on the gradient: the mask is made again from the seed.
@@ -121,7 +140,7 @@ def native_fact(func: Operator, args: Sequence[Any], out: Value) -> Fact | None:
     """What an operator of ours is as a layer; ``None`` for a part of one."""
     name = func._schema.name.partition("::")[2]
     first = out[0] if isinstance(out, tuple | list) else out
-    if not isinstance(first, Tensor) or name.endswith("backward"):
+    if not isinstance(first, Tensor) or name.endswith(("backward", "gradient")):
         return None
     x: Tensor = args[0]
     named, shapes = _named(func, args), (tuple(x.shape), tuple(first.shape))

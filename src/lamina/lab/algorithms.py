@@ -1,7 +1,9 @@
-"""Claim: Winograd's algorithm beats the direct sum where its predicted time is the shorter one.
+"""Claim: the cost model takes the fastest algorithm, or one within a tenth of its time.
 
-Each 3×3 convolution of the grid runs by Winograd's algorithm and by PyTorch's own, in turn, three
-passes each; the theory's time, at the peak and bandwidth measured here, stands beside.
+Each convolution runs by every algorithm that serves it, the sides in turn, three passes each; the
+time that the theory predicts, as this machine is calibrated, stands beside, and what the choice of
+``algorithm="auto"`` costs over the fastest: its regret. What auto never takes is left out where it
+is predicted to take eight times as long as the fastest.
 """
 
 from __future__ import annotations
@@ -16,34 +18,81 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from lamina import ops
 from lamina.lab.benchmark import LAYOUTS, facts
+from lamina.ops import calibration, conv2d_choice, conv2d_timing
 from lamina.ops import machine as machine_measurement
+from lamina.ops.conv2d_timing import PASSES, Case
 from lamina.report.table import Column, Table
-from lamina.theory import conv2d as theory
 from lamina.theory.conv2d_problem import Pass
 from lamina.theory.limits import Machine
 
-PASSES: tuple[Pass, ...] = ("forward", "input_gradient", "weight_gradient")
 NETWORKS = tuple(
-    (16, channels, size) for channels, size in ((64, 56), (128, 28), (256, 14), (512, 7))
+    Case(16, channels, channels, size)
+    for channels, size in ((64, 56), (128, 28), (256, 14), (512, 7))
 )
-"""(N, channels, pixels) of a ResNet's four stages."""
-GRID = tuple(product((1, 16), (8, 16, 32, 64, 128, 256), (4, 7, 14, 28, 56)))
+"""A ResNet's four stages."""
+
+GRID = (
+    *(
+        Case(batch, channels, channels, pixels)
+        for batch, channels, pixels in product(
+            (1, 16), (8, 16, 32, 64, 128, 256), (4, 7, 14, 28, 56)
+        )
+    ),
+    *(
+        Case(batch, inputs, 2 * inputs, pixels, 3, 2)
+        for batch in (1, 16)
+        for inputs, pixels in ((32, 56), (64, 56), (128, 28), (256, 14))
+    ),
+    *(
+        Case(batch, inputs, outputs, pixels, 1)
+        for batch in (1, 16)
+        for inputs, outputs, pixels in (
+            (64, 256, 56),
+            (256, 64, 56),
+            (512, 128, 28),
+            (960, 160, 7),
+            (16, 96, 112),
+        )
+    ),
+    *(
+        Case(batch, channels, channels, pixels, 5)
+        for batch in (1, 16)
+        for channels, pixels in ((32, 28), (64, 28), (128, 14))
+    ),
+    *(Case(batch, 3, 64, 112, 7, 2) for batch in (1, 16)),
+    *(
+        Case(batch, inputs, outputs, pixels)
+        for batch in (1, 16)
+        for inputs, outputs, pixels in ((64, 192, 28), (256, 32, 28), (24, 72, 56), (3, 32, 112))
+    ),
+)
+"""Few and many channels, images and pixels; strides, kernels and unequal channels of the classic
+networks."""
+
+WITHIN = 1.1
+"""A choice is right whose time is at most this many times the fastest's."""
+
+_HOPELESS = 3.0  # times the fastest: not worth more than two rounds
+_BEYOND_HOPE = 8.0  # times the fastest, as predicted: not run at all
 
 
 @dataclass(frozen=True)
 class Row:
     """One pass of one convolution by one algorithm; times in milliseconds.
 
-    ``predicted_ms`` is the theory's time at the measured limits, with nothing lost;
-    ``efficiency`` is it over the measured median, ``speedup`` the median of PyTorch's own over
-    this one's, ``rate`` the direct sum's GFLOPs over the measured time in seconds.
+    ``predicted_ms`` is the theory's time on the calibrated machine; ``rate`` the direct sum's
+    GFLOPs over the measured time in seconds; ``speedup`` the median of PyTorch's own over this
+    one's; ``slowdown`` this one's median over the fastest algorithm's; ``chosen`` whether auto
+    takes it.
     """
 
     batch: int
-    channels: int
+    inputs: int
+    outputs: int
     pixels: int
+    kernel_size: int
+    stride: int
     layout: str
     direction: str
     algorithm: str
@@ -51,157 +100,190 @@ class Row:
     measured_ms: float
     spread_ms: float
     predicted_ms: float
-    efficiency: float
-    speedup: float
     rate: float
+    speedup: float
+    slowdown: float
+    chosen: bool
 
 
 def benchmark_algorithms(
-    shapes: Sequence[tuple[int, int, int]] = NETWORKS,
+    shapes: Sequence[Case] = NETWORKS,
     *,
     layout: str = "channels_last",
     seconds: float = 0.5,
     on_row: Callable[[Row], None] = lambda row: None,
 ) -> tuple[Machine, list[Row]]:
-    """Predicted beside measured time of 3×3 convolutions with as many channels out as in.
+    """Predicted beside measured time of convolutions by every algorithm.
 
     Args:
-        shapes: (N, channels, pixels of a side).
+        shapes: the convolutions, padded by half their kernel.
         layout: ``"channels_last"`` or ``"nchw"``.
         seconds: about how long the rounds of a shape and pass take, after warming up.
         on_row: called with every row as it is measured.
 
     Returns:
-        What the machine can do at most, and two rows per shape and pass.
+        What the machine can do at most, and a row per shape, pass and algorithm.
     """
     machine = machine_measurement.measure()
+    if calibration.current().measured is None:
+        calibration.calibrate()
     rows = []
-    for shape in shapes:
-        for row in _measure(shape, layout, machine, seconds):
+    for case in shapes:
+        for row in _measure(case, layout, seconds):
             on_row(row)
             rows.append(row)
     return machine, rows
 
 
-def _calls(
-    shape: tuple[int, int, int], layout: str, algorithm: str
-) -> dict[Pass, Callable[[], object]]:
-    batch, channels, pixels = shape
+def calls(case: Case, layout: str, algorithm: str) -> dict[Pass, Callable[[], Tensor]]:
+    """The three passes by an algorithm of the theory's names, as the op runs them."""
     torch.manual_seed(0)
-    x = torch.randn(batch, channels, pixels, pixels).to(memory_format=LAYOUTS[layout])
-    weight = torch.randn(channels, channels, 3, 3).to(memory_format=LAYOUTS[layout])
-    dy = torch.randn_like(x)
-
-    def forward() -> Tensor:
-        with torch.no_grad():
-            return ops.conv2d(x, weight, padding=1, algorithm=algorithm)
-
-    def gradient(*, of_input: bool) -> Callable[[], object]:
-        wanted = (x if of_input else weight).detach().requires_grad_()
-        image, kernel = (wanted, weight) if of_input else (x, wanted)
-        y = ops.conv2d(image, kernel, padding=1, algorithm=algorithm)
-        return lambda: torch.autograd.grad(y, wanted, dy, retain_graph=True)
-
+    form = LAYOUTS[layout]
+    x = torch.randn(case.batch, case.inputs, case.pixels, case.pixels).to(memory_format=form)
+    taps = (case.kernel_size, case.kernel_size)
+    weight = torch.randn(case.outputs, case.inputs, *taps).to(memory_format=form)
+    padding = case.kernel_size // 2
+    window = ((case.stride,) * 2, (padding,) * 4, (1, 1), 1, algorithm)
+    op = torch.ops.lamina
+    dy = torch.randn_like(op.conv2d(x, weight, None, None, *window[:4], "onednn", "none", 0.0))
     return {
-        "forward": forward,
-        "input_gradient": gradient(of_input=True),
-        "weight_gradient": gradient(of_input=False),
+        "forward": lambda: op.conv2d(x, weight, None, None, *window, "none", 0.0),
+        "input_gradient": lambda: op.conv2d_input_gradient(x, dy, weight, *window),
+        "weight_gradient": lambda: op.conv2d_weight_gradient(x, dy, weight, *window),
     }
 
 
-def _measure(
-    shape: tuple[int, int, int], layout: str, machine: Machine, seconds: float
-) -> Iterator[Row]:
-    batch, channels, pixels = shape
-    sides = {name: _calls(shape, layout, name) for name in ("winograd", "onednn")}
-    for direction in PASSES:
-        times = _times({name: calls[direction] for name, calls in sides.items()}, seconds)
-        problem = theory.problem(
-            (batch, channels, pixels, pixels),
-            channels,
-            3,
-            padding=1,
-            pass_=direction,
-            threads=torch.get_num_threads(),
+def _measure(case: Case, layout: str, seconds: float) -> Iterator[Row]:
+    problems = {pass_: conv2d_timing.problem_of(case, pass_) for pass_ in PASSES}
+    names = [
+        name for name in conv2d_choice.RUNNING if conv2d_choice.serves(name, problems["forward"])
+    ]
+    sides = {name: calls(case, layout, name) for name in names}
+    for direction, problem in problems.items():
+        calibrated = calibration.machine(problem)
+        predicted = {
+            name: conv2d_timing.cost(name, problem).predicted_time(calibrated) for name in names
+        }
+        most = _BEYOND_HOPE * min(predicted.values())
+        times = rounds(
+            {
+                name: side[direction]
+                for name, side in sides.items()
+                if name in conv2d_choice.CANDIDATES or predicted[name] <= most
+            },
+            seconds,
         )
-        table = theory.compare(
-            (batch, channels, pixels, pixels),
-            channels,
-            3,
-            padding=1,
-            machine=machine,
-            pass_=direction,
-            threads=torch.get_num_threads(),
-        )
-        for name, theorys in (("winograd", "winograd_4x4"), ("onednn", "direct")):
-            median = statistics.median(times[name])
-            quartiles = statistics.quantiles(times[name], n=4)
-            predicted = table[theorys].seconds
+        medians = {name: statistics.median(measured) for name, measured in times.items()}
+        chosen = conv2d_choice.choose(problem)
+        for name, measured in times.items():
+            quartiles = statistics.quantiles(measured, n=4)
             yield Row(
-                batch,
-                channels,
-                pixels,
+                *case,
                 layout,
                 direction,
                 name,
-                len(times[name]),
-                1e3 * median,
+                len(measured),
+                1e3 * medians[name],
                 1e3 * (quartiles[2] - quartiles[0]) / 2,
-                1e3 * predicted,
-                predicted / median,
-                statistics.median(times["onednn"]) / median,
-                2e-9 * problem.macs / median,
+                1e3 * predicted[name],
+                2e-9 * problem.macs / medians[name],
+                medians["onednn"] / medians[name],
+                medians[name] / min(medians.values()),
+                name == chosen,
             )
 
 
-def _times(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str, list[float]]:
-    """Seconds of every call, the sides in turn: at least 7 rounds, at most 200."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():
-        call()
-    began = time.perf_counter()
-    for trial in range(200):
-        if trial >= 7 and time.perf_counter() - began > seconds:
-            break
-        for name, call in calls.items():
-            start = time.perf_counter()
-            result = call()
-            times[name].append(time.perf_counter() - start)
-            del result
+def rounds(sides: dict[str, Callable[[], Tensor]], seconds: float) -> dict[str, list[float]]:
+    """Seconds of every call, the sides in turn: at least 5 rounds, at most 200.
+
+    A side that takes three times as long as the fastest is called twice and no more.
+    """
+    times: dict[str, list[float]] = {name: [] for name in sides}
+
+    def run(name: str) -> None:
+        start = time.perf_counter()
+        result = sides[name]()
+        times[name].append(time.perf_counter() - start)
+        del result
+
+    with torch.no_grad():
+        for name, call in sides.items():
+            call()
+            run(name)
+            run(name)
+        fastest = min(map(min, times.values()))
+        hopeful = [name for name in sides if min(times[name]) <= _HOPELESS * fastest]
+        for name in hopeful:
+            times[name].clear()
+        began = time.perf_counter()
+        for trial in range(200):
+            if trial >= 5 and time.perf_counter() - began > seconds:
+                break
+            for name in hopeful:
+                run(name)
     return times
+
+
+# ---- what is shown ------------------------------------------------------------------------------
+
+
+def shape(row: Row) -> str:
+    """N×C×H×W → channels, kernel and stride."""
+    image = f"{row.batch}×{row.inputs}×{row.pixels}×{row.pixels}"
+    return f"{image} → {row.outputs}, {row.kernel_size}×{row.kernel_size} / {row.stride}"
 
 
 def line(row: Row) -> str:
     """One line of a terminal."""
-    shape = f"{row.batch}×{row.channels}×{row.pixels}×{row.pixels}"
+    mark = "auto" if row.chosen else ""
     return (
-        f"{shape:15} {row.direction:15} {row.algorithm:9} measured {row.measured_ms:8.3f} ms "
-        f"±{row.spread_ms:.3f}, predicted {row.predicted_ms:8.3f} ms ({row.efficiency:4.0%}), "
-        f"{row.rate:5.0f} GFLOP/s of the direct sum, {row.speedup:5.2f}× onednn"
+        f"{shape(row):32} {row.direction:15} {row.algorithm:12} measured {row.measured_ms:8.3f} ms "
+        f"±{row.spread_ms:.3f}, predicted {row.predicted_ms:8.3f} ms, {row.rate:5.0f} GFLOP/s of "
+        f"the direct sum, {row.speedup:5.2f}× onednn, {row.slowdown:5.2f}× the fastest {mark}"
+    )
+
+
+def regrets(rows: Sequence[Row]) -> list[float]:
+    """The time of auto's choice over the fastest algorithm's, for every shape and pass."""
+    return [row.slowdown for row in rows if row.chosen]
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """How often auto is within a tenth of the fastest, and how far off it is otherwise."""
+    costs = sorted(regrets(rows))
+    right = sum(cost <= WITHIN for cost in costs)
+    return (
+        f"auto is within {WITHIN - 1:.0%} of the fastest in {right} of {len(costs)} cases "
+        f"({right / len(costs):.1%}); it costs {statistics.fmean(costs) - 1:.1%} on average, "
+        f"{costs[-1] - 1:.0%} at worst"
     )
 
 
 def to_json(machine: Machine, rows: list[Row]) -> str:
     """The rows with what they were measured on."""
     limits = {"peak_flops": machine.peak_flops, "bandwidth": machine.bandwidth}
-    return json.dumps({**facts(), **limits, "rows": [asdict(row) for row in rows]}, indent=1)
+    head = {**facts(), **limits, "calibrated": calibration.current().measured}
+    return json.dumps(
+        {**head, "summary": summary(rows), "rows": [asdict(row) for row in rows]}, indent=1
+    )
 
 
 def table(machine: Machine, rows: list[Row]) -> Table:
     """A row per shape, pass and algorithm."""
     columns = (
-        Column("batch", "N"),
-        Column("channels", "channels"),
-        Column("pixels", "pixels"),
+        Column("shape", "N×C×H×W → channels, kernel / stride"),
         Column("direction", "pass"),
         Column("algorithm", "algorithm"),
-        Column("measured_ms", "measured, ms", "{:.2f}".format, "right"),
-        Column("spread_ms", "± ms", "{:.2f}".format, "right"),
-        Column("predicted_ms", "predicted, ms", "{:.2f}".format, "right"),
+        Column("measured_ms", "measured, ms", "{:.3f}".format, "right"),
+        Column("spread_ms", "± ms", "{:.3f}".format, "right"),
+        Column("predicted_ms", "predicted, ms", "{:.3f}".format, "right"),
         Column("rate", "direct GFLOP/s", "{:.0f}".format, "right"),
         Column("speedup", "to onednn", "{:.2f}×".format, "right"),
+        Column("slowdown", "to the fastest", "{:.2f}×".format, "right"),
+        Column("chosen", "auto", lambda chosen: "✓" if chosen else ""),
     )
     conditions = ", ".join(f"{name} {value}" for name, value in facts().items())
     limits = f"peak {machine.peak_flops / 1e9:.0f} GFLOP/s, {machine.bandwidth / 1e9:.1f} GB/s"
-    title = f"3×3 convolutions, {rows[0].layout if rows else ''}. {conditions}; {limits}."
-    return Table(columns, [asdict(row) for row in rows], title=title)
+    title = f"Convolutions, {rows[0].layout if rows else ''}. {conditions}; {limits}."
+    shown = [{**asdict(row), "shape": shape(row)} for row in rows]
+    return Table(columns, shown, title=title)

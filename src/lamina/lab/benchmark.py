@@ -1,9 +1,13 @@
 """Layers against PyTorch's: sides in turn, in one process, medians with their spread.
 
-A round calls every side once, forward and then backward, so that a slow spell of the machine
-falls on all of them. Outputs and gradients are allocated and freed inside the measured time, as
-in training. A second process repeats PyTorch's sides with huge pages switched on, which it reads
-once when it starts: what a pool of ready memory gains must not be taken for the kernels' gain.
+A round measures one call of every side, forward and then backward, so that a slow spell of the
+machine falls on all of them. Where the input fits the last cache, each side is called once more
+just before: it then finds the caches as its own call leaves them, its input and the memory that it
+reuses, and not as the other sides do. Outputs and gradients are allocated and freed inside the
+measured time, as in training.
+
+A second process repeats PyTorch's sides with huge pages switched on, which it reads once when it
+starts: what a pool of ready memory gains must not be taken for the kernels' gain.
 """
 
 from __future__ import annotations
@@ -17,24 +21,27 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn import Module
 
 from lamina import __version__
-from lamina.lab.cases import Case, cases
+from lamina.lab.cases import Case, Mode, cases
 from lamina.ops import machine as machine_measurement
 from lamina.ops import native
+from lamina.ops.machine import processor
 from lamina.report import units
 from lamina.report.table import Column, Table
+from lamina.theory.cost import Cost
 from lamina.theory.limits import Machine, time_limit
-from lamina.train.environment import processor
 
 LAYOUTS = {"channels_last": torch.channels_last, "nchw": torch.contiguous_format}
 DIRECTIONS = ("forward", "backward", "both")
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"  # PyTorch's switch
+_WITH_HUGE_PAGES = ", huge pages"  # ends the names of those sides
+FITS_THE_LAST_CACHE = 16 << 20  # bytes of an input that its output may lie beside
 
 
 @dataclass
@@ -69,12 +76,16 @@ class Side:
 
     module: Module
     x: Tensor
+    mode: Mode = "training"
     forward: list[float] = field(default_factory=list)
     backward: list[float] = field(default_factory=list)
 
     def round(self, keep: bool = True) -> None:
         """One call, forward and backward; its times are kept unless it warms up."""
-        inputs = [self.x, *self.module.parameters()]
+        if self.mode == "inference":
+            self._infer(keep)
+            return
+        inputs = [tensor for tensor in (self.x, *self.module.parameters()) if tensor.requires_grad]
         start = time.perf_counter()
         y = self.module(self.x)
         middle = time.perf_counter()
@@ -85,6 +96,15 @@ class Side:
         if keep:
             self.forward.append(middle - start)
             self.backward.append(end - middle)
+
+    def _infer(self, keep: bool) -> None:
+        with torch.no_grad():
+            start = time.perf_counter()
+            y = self.module(self.x)
+            end = time.perf_counter()
+            del y
+        if keep:
+            self.forward.append(end - start)
 
     def _gradient(self, y: Tensor) -> Tensor:
         if not hasattr(self, "_dy"):
@@ -98,24 +118,24 @@ class Side:
         return self.forward if direction == "forward" else self.backward
 
 
-def _input(case: Case, layout: str) -> Tensor:
+def _side(case: Case, module: Module, layout: str, *, compiled: bool = False) -> Side:
+    """The module and the case's input in a layout, which a matrix does not have."""
     torch.manual_seed(0)
-    return torch.randn(case.shape).to(memory_format=LAYOUTS[layout]).requires_grad_()
-
-
-def _in_layout(module: Module, layout: str) -> Module:
-    return module.to(memory_format=LAYOUTS[layout])  # type: ignore[call-overload, no-any-return]
+    x = torch.randn(case.shape)
+    if x.dim() == 4:
+        x = x.to(memory_format=LAYOUTS[layout])
+        module = module.to(memory_format=LAYOUTS[layout])  # type: ignore[call-overload]
+    module.train(case.mode != "inference")
+    if compiled:
+        module = cast(Module, torch.compile(module))
+    return Side(module, x.requires_grad_(case.mode == "training"), case.mode)
 
 
 def _torch_sides(case: Case, compiled_layout: str | None) -> dict[str, Side]:
-    sides = {
-        f"torch {layout}": Side(_in_layout(case.torchs(), layout), _input(case, layout))
-        for layout in LAYOUTS
-    }
+    sides = {f"torch {layout}": _side(case, case.torchs(), layout) for layout in LAYOUTS}
     if compiled_layout:
         torch._dynamo.reset()
-        module = torch.compile(_in_layout(case.torchs(), compiled_layout))
-        sides["torch.compile"] = Side(cast(Module, module), _input(case, compiled_layout))
+        sides["torch.compile"] = _side(case, case.torchs(), compiled_layout, compiled=True)
     return sides
 
 
@@ -130,6 +150,8 @@ def _run_rounds(sides: Iterable[Side], seconds: float) -> None:
         if trial >= 7 and time.perf_counter() - began > seconds:
             break
         for side in sides:
+            if side.x.nbytes <= FITS_THE_LAST_CACHE:
+                side.round(keep=False)
             side.round()
 
 
@@ -153,19 +175,19 @@ def saved_bytes(module: Module, x: Tensor) -> int:
 def measure_case(
     case: Case, layout: str, machine: Machine, *, seconds: float = 1.0, compiled: bool = True
 ) -> list[Row]:
-    """Three rows: forward, backward, both."""
-    ours = Side(_in_layout(case.ours(), layout), _input(case, layout))
+    """Three rows: forward, backward, both; in inference the first alone."""
+    ours = _side(case, case.ours(), layout)
     peers = _torch_sides(case, layout if compiled else None)
     _run_rounds([ours, *peers.values()], seconds)
     same_layout = peers[f"torch {layout}"]
     saved, saved_torch = (saved_bytes(side.module, side.x) for side in (ours, same_layout))
     limits = {
-        direction: 1e3 * time_limit(ours.module.cost(case.shape, direction), machine)  # type: ignore[operator]
+        direction: 1e3 * time_limit(_cost(case, ours.module, direction), machine)
         for direction in ("forward", "backward")
     }
     limits["both"] = limits["forward"] + limits["backward"]
     rows = []
-    for direction in DIRECTIONS:
+    for direction in _directions(case):
         times = [1e3 * second for second in ours.times(direction)]
         median = statistics.median(times)
         quartiles = statistics.quantiles(times, n=4)
@@ -194,6 +216,15 @@ def measure_case(
     return rows
 
 
+def _directions(case: Case) -> tuple[str, ...]:
+    return DIRECTIONS[:1] if case.mode == "inference" else DIRECTIONS
+
+
+def _cost(case: Case, module: Module, direction: str) -> Cost:
+    without = {"input_gradient": False} if case.mode == "first" else {}
+    return cast(Cost, module.cost(case.shape, direction, **without))  # type: ignore[operator]
+
+
 def _huge_page_peers(kind: str | None, seconds: float) -> dict[str, dict[str, float]]:
     """PyTorch's sides in a process that gives its large tensors huge pages, by case and side."""
     finished = subprocess.run(
@@ -212,9 +243,9 @@ def _measure_huge_page_peers(kind: str | None, seconds: float) -> dict[str, dict
     for case in cases(kind):
         sides = _torch_sides(case, None)
         _run_rounds(sides.values(), seconds)
-        for direction in DIRECTIONS:
+        for direction in _directions(case):
             found[_key(case.kind, case.name, case.shape, direction)] = {
-                f"{name}, huge pages": 1e3 * statistics.median(side.times(direction))
+                f"{name}{_WITH_HUGE_PAGES}": 1e3 * statistics.median(side.times(direction))
                 for name, side in sides.items()
             }
     return found
@@ -260,7 +291,7 @@ def benchmark_layers(
 
 def _rows(chosen: list[Case], machine: Machine, seconds: float, compiled: bool) -> Iterator[Row]:
     for case in chosen:
-        for layout in LAYOUTS:
+        for layout in LAYOUTS if len(case.shape) == 4 else ("channels_last",):
             yield from measure_case(case, layout, machine, seconds=seconds, compiled=compiled)
 
 
@@ -307,14 +338,35 @@ def to_json(machine: Machine, rows: list[Row]) -> str:
     return json.dumps({**facts(), **limits, "rows": [asdict(row) for row in rows]}, indent=1)
 
 
+def from_json(text: str) -> tuple[dict[str, Any], list[Row]]:
+    """What ``to_json`` wrote: the facts with the machine's limits, and the rows."""
+    found = json.loads(text)
+    rows = [Row(**{**row, "shape": tuple(row["shape"])}) for row in found.pop("rows")]
+    return found, rows
+
+
 def table(machine: Machine, rows: list[Row]) -> Table:
-    """A row per case and layout, forward and backward together."""
+    """A row per case and layout, forward and backward together; of inference the forward pass.
+
+    Ratios are a peer's time over ours. The best peer is one without huge pages.
+    """
     shown = []
+    trained = {(row.kind, row.case, row.shape) for row in rows if row.direction == "both"}
     for row in rows:
-        if row.direction != "both":
+        if row.direction != "both" and (row.kind, row.case, row.shape) in trained:
             continue
-        best = min(row.peers_ms, key=lambda name: row.peers_ms[name])
-        shown.append({**asdict(row), "shape": "×".join(map(str, row.shape)), "best_peer": best})
+        plain = {
+            name: ms for name, ms in row.peers_ms.items() if not name.endswith(_WITH_HUGE_PAGES)
+        }
+        huge = row.peers_ms.get(f"torch {row.layout}{_WITH_HUGE_PAGES}")
+        shown.append(
+            {
+                **asdict(row),
+                "shape": "×".join(map(str, row.shape)),
+                "best_peer": min(plain, key=lambda name: plain[name]),
+                "ratio_huge_pages": huge and huge / row.ours_ms,
+            }
+        )
     conditions = ", ".join(f"{name} {value}" for name, value in facts().items())
     columns = (
         Column("kind", "kind"),
@@ -326,6 +378,7 @@ def table(machine: Machine, rows: list[Row]) -> Table:
         Column("best_peer", "best peer"),
         Column("ratio_best", "ratio to it", "{:.2f}×".format, "right"),
         Column("ratio_same_layout", "to torch, same layout", "{:.2f}×".format, "right"),
+        Column("ratio_huge_pages", "the same, huge pages", "{:.2f}×".format, "right"),
         Column("limit_fraction", "of the limit", "{:.0%}".format, "right"),
         Column("saved_bytes", "saved", units.binary_bytes, "right"),
         Column("saved_bytes_torch", "torch saves", units.binary_bytes, "right"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 from torch import nn as torch_nn
@@ -16,6 +16,8 @@ from lamina import nn
 Shape = tuple[int, int, int, int]
 
 Builder = Callable[[], Module]
+
+Mode = Literal["training", "first", "inference"]
 
 PAST_THE_CACHES = (32, 96, 112, 112)
 """154 MB: no cache holds it; arithmetic-bound layers take seconds on it and tell nothing new."""
@@ -34,13 +36,16 @@ class Case:
         shape: of the input, (N, C, H, W).
         ours: builds our layer.
         torchs: builds PyTorch's, with weights of its own.
+        mode: ``"training"``, forward and backward; ``"first"``, the same without the input's
+            gradient, as for a network's first layer; ``"inference"``, in eval without gradients.
     """
 
     kind: str
     name: str
-    shape: Shape
+    shape: tuple[int, ...]
     ours: Callable[[], Module]
     torchs: Callable[[], Module]
+    mode: Mode = "training"
 
 
 def _depthwise(channels: int, kernel_size: int, stride: int) -> dict[str, Any]:
@@ -97,36 +102,128 @@ def _memory_bound(shape: Shape) -> Iterator[tuple[str, str, Builder, Builder]]:
     yield "dropout", "channels", nn.Dropout2d, torch_nn.Dropout2d
 
 
-def _arithmetic_bound(shape: Shape) -> Iterator[tuple[str, str, Builder, Builder]]:
-    channels = shape[1]
-    for name, kernel_size, stride in (("3×3", 3, 1), ("3×3 s2", 3, 2), ("1×1", 1, 1)):
-        options: dict[str, Any] = {"stride": stride, "padding": kernel_size // 2, "bias": False}
-        yield (
-            "conv2d",
-            name,
-            partial(nn.Conv2d, channels, channels, kernel_size, **options),
-            partial(torch_nn.Conv2d, channels, channels, kernel_size, **options),
-        )
-    yield (
-        "separable_conv2d",
-        "3×3",
-        lambda: nn.SeparableConv2d(channels, channels, 3, padding=1, bias=False),
-        lambda: torch_nn.Sequential(
-            torch_nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),
-            torch_nn.Conv2d(channels, channels, 1, bias=False),
-        ),
+STAGES: tuple[Shape, ...] = (
+    (16, 64, 56, 56),
+    (16, 128, 28, 28),
+    (16, 256, 14, 14),
+    (16, 512, 7, 7),
+)
+"""Of a ResNet: the same work in each."""
+
+
+def _convolution(
+    name: str, shape: Shape, out_channels: int, kernel_size: int, stride: int = 1, **mode: Mode
+) -> Case:
+    arguments = (shape[1], out_channels, kernel_size, stride, kernel_size // 2)
+    return Case(
+        "conv2d",
+        name,
+        shape,
+        partial(nn.Conv2d, *arguments, bias=False),
+        partial(torch_nn.Conv2d, *arguments, bias=False),
+        **mode,
     )
-    yield (
+
+
+def _convolutions() -> Iterator[Case]:
+    for shape in STAGES:
+        yield _convolution("3×3", shape, shape[1], 3)
+    for shape in STAGES[:3]:
+        yield _convolution("3×3 s2", shape, 2 * shape[1], 3, 2)
+    for shape in ((16, 64, 28, 28), (16, 128, 14, 14)):
+        yield _convolution("5×5", shape, shape[1], 5)
+    yield _convolution("7×7 s2 stem", (16, 3, 224, 224), 64, 7, 2, mode="first")
+    for shape, out_channels in (
+        ((16, 64, 56, 56), 64),
+        ((16, 64, 56, 56), 256),
+        ((16, 256, 56, 56), 64),
+        ((16, 256, 14, 14), 1024),
+        ((16, 512, 7, 7), 2048),
+    ):
+        yield _convolution(f"1×1 to {out_channels}", shape, out_channels, 1)
+
+
+def _dense() -> Iterator[Case]:
+    for rows in (1, 16, 256, 4096):
+        for features in (512, 2048):
+            yield Case(
+                "dense",
+                f"to 1000, {rows} rows",
+                (rows, features),
+                partial(nn.Linear, features, 1000),
+                partial(torch_nn.Linear, features, 1000),
+            )
+
+
+def _torch_block(channels: int, out_channels: int, stride: int, expansion: int) -> Module:
+    """The layers of ``nn.SeparableBlock``; linear behind an expansion."""
+    hidden = channels * expansion
+    layers: list[Module] = []
+    if expansion != 1:
+        layers += [
+            torch_nn.Conv2d(channels, hidden, 1, bias=False),
+            torch_nn.BatchNorm2d(hidden),
+            torch_nn.ReLU6(),
+        ]
+    layers += [
+        torch_nn.Conv2d(hidden, hidden, 3, stride, 1, groups=hidden, bias=False),
+        torch_nn.BatchNorm2d(hidden),
+        torch_nn.ReLU6(),
+        torch_nn.Conv2d(hidden, out_channels, 1, bias=False),
+        torch_nn.BatchNorm2d(out_channels),
+    ]
+    return torch_nn.Sequential(*layers, *([torch_nn.ReLU6()] if expansion == 1 else []))
+
+
+def _block(
+    name: str, shape: Shape, out_channels: int, stride: int, expansion: int, mode: Mode
+) -> Case:
+    return Case(
+        "separable_conv2d",
+        name,
+        shape,
+        partial(
+            nn.SeparableBlock,
+            shape[1],
+            out_channels,
+            stride=stride,
+            padding=1,
+            expansion=expansion,
+            activation="relu6",
+            last_activation="relu6" if expansion == 1 else None,
+        ),
+        partial(_torch_block, shape[1], out_channels, stride, expansion),
+        mode,
+    )
+
+
+def _blocks() -> Iterator[Case]:
+    modes: tuple[Mode, ...] = ("training", "inference")
+    for mode in modes:
+        for shape in ((16, 64, 56, 56), (16, 256, 28, 28), (16, 512, 14, 14)):
+            yield _block(f"block, {mode}", shape, shape[1], 1, 1, mode)
+    for channels, out_channels, size, stride in (
+        (16, 24, 112, 2),
+        (24, 24, 56, 1),
+        (32, 32, 28, 1),
+        (64, 64, 14, 1),
+        (96, 96, 14, 1),
+    ):
+        for batch in (1, 16):
+            shape = (batch, channels, size, size)
+            yield _block(
+                "inverted residual, inference", shape, out_channels, stride, 6, "inference"
+            )
+
+
+def _squeeze_excite(shape: Shape) -> Case:
+    channels = shape[1]
+    return Case(
         "squeeze_excite",
         "to a quarter",
+        shape,
         lambda: nn.SqueezeExcite(channels, channels // 4),
         lambda: _TorchSqueezeExcite(channels, channels // 4),
-    )
-    yield (
-        "dense",
-        "on the last axis",
-        lambda: nn.Linear(shape[-1], 256),
-        lambda: torch_nn.Linear(shape[-1], 256),
     )
 
 
@@ -142,18 +239,21 @@ class _TorchSqueezeExcite(Module):
 
 
 def cases(kind: str | None = None) -> list[Case]:
-    """Every kind of layer on every shape that tells something; one kind's alone where asked.
+    """Every kind of layer on the shapes that tell something; one kind's alone where asked.
 
     Raises:
         ValueError: a kind that has no case, with those that have.
     """
     found = [
-        Case(kind, name, shape, ours, torchs)
-        for shape in SHAPES
-        for kind, name, ours, torchs in (
-            *_memory_bound(shape),
-            *(_arithmetic_bound(shape) if shape != PAST_THE_CACHES else ()),
-        )
+        *(
+            Case(kind_, name, shape, ours, torchs)
+            for shape in SHAPES
+            for kind_, name, ours, torchs in _memory_bound(shape)
+        ),
+        *map(_squeeze_excite, (shape for shape in SHAPES if shape != PAST_THE_CACHES)),
+        *_convolutions(),
+        *_dense(),
+        *_blocks(),
     ]
     kinds = sorted({case.kind for case in found})
     if kind is not None and kind not in kinds:

@@ -15,13 +15,20 @@ from torch import Tensor
 
 from lamina import ops
 from lamina.layers.data_format import check_channels, from_nchw, nchw_shape, to_nchw
+from lamina.ops.conv2d_choice import check as check_algorithm
 from lamina.theory import conv2d as theory
 from lamina.theory.cost import Cost
 
 
 @keras.saving.register_keras_serializable(package="lamina")
 class Conv2D(keras.layers.Conv2D):
-    """Keras's ``Conv2D``; the arguments are Keras's.
+    """Keras's ``Conv2D``; the arguments are Keras's, and one more.
+
+    Args:
+        *args: Keras's.
+        algorithm: by name alone, as for ``ops.conv2d``: ``"auto"``, ``"direct"``, ``"im2col"``,
+            ``"winograd"``, ``"fft"`` or ``"onednn"``; in the configuration where not "auto".
+        **kwargs: Keras's.
 
     Shape:
         Input (N, H, W, C), or (N, C, H, W) with ``data_format="channels_first"``. Output
@@ -35,8 +42,9 @@ class Conv2D(keras.layers.Conv2D):
 
     Raises:
         ValueError: what Keras refuses (``filters``, ``kernel_size``, ``strides``, ``groups`` out of
-            range, ``strides`` and ``dilation_rate`` both above 1), an input without channels, a
-            kernel larger than the padded input.
+            range, ``strides`` and ``dilation_rate`` both above 1), an algorithm of another name or
+            one that does not serve such windows, an input without channels, a kernel larger than
+            the padded input.
         TypeError: an integer input.
 
     Differs from Keras: an empty batch gives an empty output; TensorFlow fails.
@@ -50,6 +58,16 @@ class Conv2D(keras.layers.Conv2D):
         >>> tuple(layer(keras.ops.ones((1, 224, 224, 3))).shape)
         (1, 112, 112, 32)
     """
+
+    def __init__(self, *args: Any, algorithm: str = "auto", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        check_algorithm(algorithm, self.kernel_size, self.strides, self.dilation_rate, self.groups)
+        self.algorithm = algorithm
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        config: dict[str, Any] = super().get_config()
+        return config if self.algorithm == "auto" else {**config, "algorithm": self.algorithm}
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Create the weights for inputs of this shape."""
@@ -78,6 +96,7 @@ class Conv2D(keras.layers.Conv2D):
             padding=self.padding,
             dilation=self.dilation_rate,
             groups=self.groups,
+            algorithm=self.algorithm,
         )
         return from_nchw(outputs, self.data_format)
 

@@ -14,6 +14,7 @@ from torch.nn import init
 
 from lamina import nn
 from lamina.models.blocks import scaled_channels
+from lamina.nn.separable_conv2d import apply_block
 from lamina.theory.validation import positive_float, positive_int
 
 # Channels, blocks and first stride of each stage.
@@ -32,9 +33,7 @@ class SeparableBlock(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, out_channels, H', W')."""
-        x = self.bn1(self.conv_dw(x))
-        y: Tensor = self.bn2(self.conv_pw(x))
-        return y
+        return apply_block(x, self.conv_dw, self.bn1, self.conv_pw, self.bn2)
 
 
 class MobileNetV1(torch.nn.Module):

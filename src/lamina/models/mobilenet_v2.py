@@ -8,12 +8,14 @@ Source: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks"
 from __future__ import annotations
 
 from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from lamina import nn
 from lamina.models.blocks import conv_norm, depthwise_norm, draw_weights, scaled_channels
+from lamina.nn.separable_conv2d import apply_block
 from lamina.theory.validation import positive_float, positive_int
 
 # Expansion, channels, blocks and first stride of each stage.
@@ -47,8 +49,18 @@ class InvertedResidual(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The block, plus its input where the shapes agree."""
-        y: Tensor = self.conv(x)
-        return x + y if self.has_shortcut else y
+        *first, (depthwise, depthwise_norm), pointwise, pointwise_norm = cast(Any, self.conv)
+        expand, expand_norm = first[0] if first else (None, None)
+        return apply_block(
+            x,
+            depthwise,
+            depthwise_norm,
+            pointwise,
+            pointwise_norm,
+            expand,
+            expand_norm,
+            shortcut=self.has_shortcut,
+        )
 
 
 class MobileNetV2(torch.nn.Module):

@@ -40,7 +40,7 @@ from lamina.nn.dense import Flatten, Linear
 from lamina.nn.depthwise_conv2d import DepthwiseConv2d
 from lamina.nn.dropout import Dropout, Dropout2d, DropPath
 from lamina.nn.pool2d import AvgPool2d, MaxPool2d
-from lamina.nn.separable_conv2d import SeparableConv2d
+from lamina.nn.separable_conv2d import SeparableBlock, SeparableConv2d
 from lamina.nn.squeeze_excite import SqueezeExcite
 
 __all__ = [
@@ -67,6 +67,7 @@ __all__ = [
     "PointwiseConv2d",
     "ReLU",
     "ReLU6",
+    "SeparableBlock",
     "SeparableConv2d",
     "SiLU",
     "Sigmoid",

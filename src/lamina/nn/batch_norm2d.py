@@ -135,6 +135,20 @@ class _BatchNorm(torch.nn.modules.batchnorm._BatchNorm):
             activation=self.activation,
         )
 
+    def folded(self) -> ops.Finish:
+        """In eval, what it does to each channel: a scale, a shift and the activation.
+
+        Raises:
+            ValueError: it normalises with the batch's statistics, in training or without running
+                ones.
+        """
+        if self._uses_batch_statistics:
+            raise ValueError("folded: only running statistics, in eval, can be folded")
+        assert self.running_mean is not None and self.running_var is not None
+        return ops.fold_batch_norm(
+            self.running_mean, self.running_var, self.weight, self.bias, self.eps, self.activation
+        )
+
     @property
     def _uses_batch_statistics(self) -> bool:
         return self.training or self.running_mean is None

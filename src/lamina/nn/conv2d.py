@@ -17,6 +17,7 @@ from torch.nn.parameter import Parameter
 
 from lamina import ops
 from lamina.nn import lazy
+from lamina.ops.conv2d_choice import check as check_algorithm
 from lamina.theory import conv2d as theory
 from lamina.theory.cost import Cost
 from lamina.theory.shapes import Direction, ImageShape, Padding, Pair, image_shape
@@ -42,6 +43,8 @@ class Conv2d(torch.nn.Conv2d):
         padding_mode: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"``.
         device: of the parameters.
         dtype: of the parameters.
+        algorithm: as for ``ops.conv2d``: ``"auto"``, ``"direct"``, ``"im2col"``, ``"winograd"``,
+            ``"fft"`` or ``"onednn"``.
 
     Shape:
         (N, C, H, W) to (N, out_channels, H', W'), or the same without N, with
@@ -58,10 +61,14 @@ class Conv2d(torch.nn.Conv2d):
         N · out_channels · H' · W' · C / groups · height · width MACs: ``theory.conv2d.cost``.
 
     Numerics:
-        float32 sums in PyTorch's (oneDNN's) order; the same in train and eval; deterministic.
+        float32 sums in an order that the algorithm sets; Winograd's and Fourier's have the larger
+        errors that ``theory.numerics`` bounds, and ``set_numerics("strict")`` keeps ``"auto"`` from
+        them. The same in train and eval; deterministic for an algorithm, which ``"auto"`` takes by
+        what was measured on the machine.
 
     Raises:
-        ValueError: in the constructor, an argument out of its range; in a call, another rank or
+        ValueError: in the constructor, an argument out of its range, or an algorithm that does not
+            serve such windows; in a call, another rank or
             number of channels, or a kernel larger than the padded image.
         TypeError: an integer image, or another dtype than the weight's outside of autocast.
 
@@ -86,6 +93,7 @@ class Conv2d(torch.nn.Conv2d):
     dilation: Pair
     weight: Parameter
     bias: Parameter | None
+    algorithm: str = "auto"  # here too, for layers that were pickled without it
 
     def __init__(
         self,
@@ -100,6 +108,8 @@ class Conv2d(torch.nn.Conv2d):
         padding_mode: str = "zeros",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        *,
+        algorithm: str = "auto",
     ) -> None:
         groups = divides(groups, positive_int(out_channels, "out_channels"), "out_channels")
         if in_channels is not None:
@@ -118,6 +128,8 @@ class Conv2d(torch.nn.Conv2d):
             dtype,
         )
         self.padding = ops.torch_padding(padding)
+        check_algorithm(algorithm, self.kernel_size, self.stride, self.dilation, groups)
+        self.algorithm = algorithm
         if in_channels is None:
             self.in_channels = None
             lazy.postpone(self, device, dtype)
@@ -134,13 +146,20 @@ class Conv2d(torch.nn.Conv2d):
         """(N, out_channels, H', W') for an input of (N, C, H, W)."""
         return theory.output_shape(image_shape(input_shape, self.in_channels), *self._window)
 
-    def cost(self, input_shape: Sequence[int], direction: Direction = "forward") -> Cost:
-        """Parameters, MACs and bytes of one call; or of its backward pass."""
+    def cost(
+        self,
+        input_shape: Sequence[int],
+        direction: Direction = "forward",
+        *,
+        input_gradient: bool = True,
+    ) -> Cost:
+        """Parameters, MACs and bytes of one call; or of its backward pass, a first layer's too."""
         return theory.cost(
             image_shape(input_shape, self.in_channels),
             *self._window,
             self.bias is not None,
             direction=direction,
+            input_gradient=input_gradient,
             itemsize=self.weight.dtype.itemsize,
         )
 
@@ -159,7 +178,8 @@ class Conv2d(torch.nn.Conv2d):
                 input, padding, self.kernel_size, self.stride, self.dilation, self.padding_mode
             )
             padding = 0
-        return ops.conv2d(input, weight, bias, self.stride, padding, self.dilation, self.groups)
+        window = (self.stride, padding, self.dilation, self.groups)
+        return ops.conv2d(input, weight, bias, *window, algorithm=self.algorithm)
 
     @property
     def _window(self) -> tuple[int, Pair, Pair, Padding, Pair, int]:
@@ -193,6 +213,8 @@ class Conv2d(torch.nn.Conv2d):
             text += ", bias=False"
         if self.padding_mode != "zeros":
             text += f", padding_mode={self.padding_mode!r}"
+        if self.algorithm != "auto":
+            text += f", algorithm={self.algorithm!r}"
         return text
 
 
@@ -207,6 +229,7 @@ class PointwiseConv2d(Conv2d):
         bias: add a number to each output channel.
         device: of the parameters.
         dtype: of the parameters.
+        algorithm: as for ``Conv2d``.
 
     Shape:
         (N, C, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride)).
@@ -244,6 +267,8 @@ class PointwiseConv2d(Conv2d):
         bias: bool = True,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        *,
+        algorithm: str = "auto",
     ) -> None:
         super().__init__(
             in_channels,
@@ -254,6 +279,7 @@ class PointwiseConv2d(Conv2d):
             bias=bias,
             device=device,
             dtype=dtype,
+            algorithm=algorithm,
         )
 
     def extra_repr(self) -> str:

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn.modules import module as watchers
 
 from lamina import ops
-from lamina.nn.conv2d import PointwiseConv2d
+from lamina.nn.batch_norm2d import BatchNorm2d
+from lamina.nn.conv2d import Conv2d, PointwiseConv2d
 from lamina.nn.depthwise_conv2d import DepthwiseConv2d
 from lamina.theory import separable_conv2d as theory
 from lamina.theory.cost import Cost
 from lamina.theory.shapes import Direction, ImageShape, Padding, Pair, image_shape
+from lamina.theory.validation import positive_int
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -171,3 +174,185 @@ class SeparableConv2d(torch.nn.Module):
         text = self.depthwise.extra_repr().replace(", bias=False", "")
         text = text.replace(", ", f", {self.out_channels}, ", 1)
         return text if self.pointwise.bias is not None else text + ", bias=False"
+
+
+class SeparableBlock(torch.nn.Module):
+    """A separable convolution as networks have it: both parts normalised and activated.
+
+    With ``expansion`` above 1 it is the inverted residual of MobileNetV2: a pointwise convolution
+    in front gives the depthwise one ``expansion`` times the channels. In inference, without
+    gradients, the block is one op: the normalisations become a scale and a shift of the sums, and
+    what lies between the convolutions never leaves the caches.
+
+    Args:
+        in_channels: C, at least 1.
+        out_channels: number of the last convolution's kernels, at least 1.
+        kernel_size: depthwise taps, (height, width) or one number, at least 1.
+        stride: of the depthwise part, pixels, at least 1.
+        padding: of the depthwise part, as for ``SeparableConv2d``.
+        expansion: the depthwise part's channels over C, at least 1; 1 for no convolution in front.
+        activation: after every normalisation but the last.
+        last_activation: after the last one; None for a linear bottleneck.
+        shortcut: add the input, which wants stride 1 and as many channels out as in.
+
+    Shape:
+        (N, C, H, W) to (N, out_channels, H', W'), sizes as for ``SeparableConv2d``.
+
+    Parameters:
+        expand, depthwise, pointwise: convolutions without bias; expand_norm, depthwise_norm,
+        pointwise_norm: ``BatchNorm2d``. The two of the expansion are None at 1.
+
+    Cost:
+        The sum of its layers'; in inference the bytes of what lies between them are not moved.
+
+    Numerics:
+        In inference a normalisation is applied as scale · sum + shift, which rounds once more.
+
+    Raises:
+        ValueError: an argument out of its range, a shortcut where shapes differ; in a call as
+            ``SeparableConv2d``.
+        TypeError: as ``SeparableConv2d``.
+
+    Differs from:
+        Keras and torch.nn, which have no such layer.
+
+    Source:
+        Howard et al., "MobileNets" (2017), figure 3; Sandler et al., "MobileNetV2" (2018), table 1.
+
+    Example:
+        >>> block = SeparableBlock(8, 8, padding=1, expansion=6, shortcut=True)
+        >>> with torch.no_grad():
+        ...     block.eval()(torch.zeros(1, 8, 14, 14)).shape
+        torch.Size([1, 8, 14, 14])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Pair = 3,
+        stride: int | Pair = 1,
+        padding: Padding = 0,
+        expansion: int = 1,
+        activation: str | None = "relu",
+        last_activation: str | None = "relu",
+        shortcut: bool = False,
+    ) -> None:
+        super().__init__()
+        positive_int(in_channels, "in_channels")
+        hidden = in_channels * positive_int(expansion, "expansion")
+        expands = expansion != 1
+        self.expand = PointwiseConv2d(in_channels, hidden, bias=False) if expands else None
+        self.expand_norm = BatchNorm2d(hidden, activation=activation) if expands else None
+        self.depthwise = DepthwiseConv2d(hidden, kernel_size, stride, padding, bias=False)
+        self.depthwise_norm = BatchNorm2d(hidden, activation=activation)
+        self.pointwise = PointwiseConv2d(hidden, out_channels, bias=False)
+        self.pointwise_norm = BatchNorm2d(out_channels, activation=last_activation)
+        if shortcut and (in_channels != out_channels or self.depthwise.stride != (1, 1)):
+            raise ValueError(
+                "shortcut needs stride 1 and as many channels out as in, got stride "
+                f"{self.depthwise.stride} and {in_channels} to {out_channels} channels"
+            )
+        self.shortcut = shortcut
+
+    def output_shape(self, input_shape: Sequence[int]) -> ImageShape:
+        """(N, out_channels, H', W') for an input of (N, C, H, W)."""
+        hidden = (*input_shape[:1], self.depthwise.in_channels or 0, *input_shape[2:])
+        return self.pointwise.output_shape(self.depthwise.output_shape(hidden))
+
+    def cost(self, input_shape: Sequence[int], direction: Direction = "forward") -> Cost:
+        """Parameters, operations and bytes of one call of the layers; or of their backward pass."""
+        total, shape = Cost(), tuple(input_shape)
+        for layer in self.children():
+            assert isinstance(layer, (Conv2d, DepthwiseConv2d, BatchNorm2d))
+            total, shape = total + layer.cost(shape, direction), layer.output_shape(shape)
+        return total
+
+    def forward(self, input: Float[Tensor, "N C H W"]) -> Float[Tensor, "N M Ho Wo"]:
+        """The block of ``input``."""
+        return apply_block(
+            input,
+            self.depthwise,
+            self.depthwise_norm,
+            self.pointwise,
+            self.pointwise_norm,
+            self.expand,
+            self.expand_norm,
+            shortcut=self.shortcut,
+        )
+
+    def extra_repr(self) -> str:
+        """What the layers inside do not say."""
+        return f"shortcut={self.shortcut}"
+
+
+def apply_block(
+    x: Tensor,
+    depthwise: DepthwiseConv2d,
+    depthwise_norm: BatchNorm2d,
+    pointwise: Conv2d,
+    pointwise_norm: BatchNorm2d,
+    expand: Conv2d | None = None,
+    expand_norm: BatchNorm2d | None = None,
+    *,
+    shortcut: bool = False,
+) -> Tensor:
+    """The layers of a block one after the other; in inference all of them as one op.
+
+    They are called one by one where somebody may watch or change what goes between them: in
+    training, where gradients are asked for, or with a hook on one of them.
+
+    Args:
+        x: (N, C, H, W).
+        depthwise: without bias, multiplier 1 and padding of zeros for the one op.
+        depthwise_norm: behind it.
+        pointwise: the last convolution.
+        pointwise_norm: behind it.
+        expand: a pointwise convolution in front, or None.
+        expand_norm: behind that.
+        shortcut: add x to the result.
+
+    Returns:
+        (N, out_channels, H', W').
+    """
+    layers = [expand, expand_norm, depthwise, depthwise_norm, pointwise, pointwise_norm]
+    present = [layer for layer in layers if layer is not None]
+    if not torch.is_grad_enabled() and _can_be_one_op(present):
+        return ops.separable_block(
+            x,
+            depthwise.weight,
+            pointwise.weight,
+            stride=depthwise.stride,
+            padding=depthwise.padding,
+            depthwise=depthwise_norm.folded(),
+            pointwise=pointwise_norm.folded(),
+            expand_weight=None if expand is None else expand.weight,
+            expand=ops.Finish() if expand_norm is None else expand_norm.folded(),
+            shortcut=shortcut,
+            dilation=depthwise.dilation,
+        )
+    y = x
+    for layer in present:
+        y = layer(y)
+    return x + y if shortcut else y
+
+
+def _can_be_one_op(layers: Sequence[torch.nn.Module]) -> bool:
+    if watchers._global_forward_hooks or watchers._global_forward_pre_hooks:
+        return False
+    for layer in layers:
+        if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks:
+            return False
+        if type(layer) is BatchNorm2d:
+            if layer.training or layer.running_mean is None:
+                return False
+        elif (
+            type(layer) not in _CONVOLUTIONS
+            or layer.bias is not None
+            or layer.padding_mode != "zeros"
+        ):  # a subclass may compute something else
+            return False
+    return True
+
+
+_CONVOLUTIONS = (Conv2d, PointwiseConv2d, DepthwiseConv2d)

@@ -22,6 +22,7 @@ from lamina.ops.conv2d import conv2d
 from lamina.ops.dense import linear
 from lamina.ops.depthwise_conv2d import depthwise_conv2d
 from lamina.ops.dropout import drop_path, dropout, next_seed
+from lamina.ops.flop_formulas import register_formulas
 from lamina.ops.numerics import get_numerics, set_numerics
 from lamina.ops.padding import PADDING_MODES, pad2d, torch_padding
 from lamina.ops.pool2d import (
@@ -32,12 +33,20 @@ from lamina.ops.pool2d import (
     global_max_pool2d,
     max_pool2d,
 )
-from lamina.ops.separable_conv2d import separable_conv2d
+from lamina.ops.separable_conv2d import (
+    Finish,
+    fold_batch_norm,
+    separable_block,
+    separable_conv2d,
+)
 from lamina.ops.squeeze_excite import squeeze_excite
+
+register_formulas()
 
 __all__ = [
     "ACTIVATIONS",
     "PADDING_MODES",
+    "Finish",
     "activation",
     "adaptive_avg_pool2d",
     "adaptive_max_pool2d",
@@ -50,6 +59,7 @@ __all__ = [
     "drop_path",
     "dropout",
     "elu",
+    "fold_batch_norm",
     "gelu",
     "get_numerics",
     "global_avg_pool2d",
@@ -64,6 +74,7 @@ __all__ = [
     "pad2d",
     "relu",
     "relu6",
+    "separable_block",
     "separable_conv2d",
     "set_numerics",
     "sigmoid",

@@ -7,16 +7,27 @@ Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor
 
-from lamina.ops import checks, winograd
+from lamina.ops import (
+    checks,
+    conv2d_choice,
+    conv2d_fft,
+    conv2d_im2col,
+    conv2d_native,
+    conv2d_torch,
+    native,
+)
+from lamina.ops.activation import activation_epilogue
 from lamina.ops.depthwise_conv2d import depthwise_conv2d
-from lamina.ops.numerics import get_numerics
 from lamina.ops.padding import torch_conv2d, window_padding
-from lamina.theory import validation
-from lamina.theory.shapes import Padding, Pair
-
-ALGORITHMS = ("auto", "winograd", "onednn")
+from lamina.ops.registration import differentiable_gradients, register
+from lamina.theory import shapes, validation
+from lamina.theory.conv2d_problem import Pass, Problem
+from lamina.theory.shapes import Padding, Pair, ResolvedPadding
 
 
 def conv2d(
@@ -29,6 +40,8 @@ def conv2d(
     groups: int = 1,
     *,
     algorithm: str = "auto",
+    activation: str | None = None,
+    negative_slope: float = 0.01,
 ) -> Tensor:
     """Convolve an image with a bank of kernels.
 
@@ -41,19 +54,26 @@ def conv2d(
             ``"same"`` (TensorFlow's rule, at any stride) or ``"valid"``.
         dilation: pixels from one tap to the next, at least 1.
         groups: into how many independent convolutions the channels are split.
-        algorithm: ``"auto"`` is PyTorch's own, and the native kernel for a depthwise
-            convolution; ``"winograd"`` takes a quarter of the products of a 3×3
-            kernel at stride 1, dilation 1 and one group; ``"onednn"`` is PyTorch's own, which
-            also serves other dtypes than float32, other devices, function transforms and autocast
-            whatever is asked for.
+        algorithm: ``"auto"`` takes for each of the three passes the one that the cost model of
+            ``theory.conv2d`` predicts to be the fastest on this machine. ``"direct"`` is the sum
+            in our kernel, ``"winograd"`` takes a quarter of its products (3×3 or 5×5 kernels,
+            stride and dilation 1, one group), ``"im2col"`` copies windows to a matrix, ``"fft"``
+            multiplies spectra (stride 1), ``"onednn"`` is PyTorch's own, which also serves other
+            dtypes than float32, other devices, function transforms and autocast whatever is asked
+            for.
+        activation: applied to the result: "relu", "relu6", "leaky_relu", "silu", "hardswish" or
+            None. Without gradients it costs no pass over memory of its own.
+        negative_slope: of leaky_relu.
 
     Returns:
         (N, out_channels, H', W') with
-        H' = floor((H + top + bottom − dilation · (kernel height − 1) − 1) / stride) + 1.
+        H' = floor((H + top + bottom − dilation · (kernel height − 1) − 1) / stride) + 1;
+        channels-last where the input or the weight is.
 
     Raises:
         ValueError: a wrong rank, channel count or argument; a kernel larger than the padded input;
-            ``"winograd"`` for another window, or after ``set_numerics("strict")``.
+            an algorithm that does not serve this window, or ``"winograd"`` after
+            ``set_numerics("strict")``.
         TypeError: an integer input, or two dtypes outside of autocast.
 
     Example:
@@ -62,35 +82,247 @@ def conv2d(
         tensor([[[[9., 6.],
                   [6., 4.]]]])
     """
-    validation.one_of(algorithm, "algorithm", ALGORITHMS)
     stride = validation.positive_pair(stride, "stride")
     dilation = validation.positive_pair(dilation, "dilation")
     checks.check_image(x, "conv2d", weight.shape[1] * groups)
     checks.check_same_dtype(x, weight, "conv2d")
     if algorithm == "auto" and groups > 1 and weight.shape[1] == 1:
-        return depthwise_conv2d(x, weight, bias, stride, padding, dilation)
+        return depthwise_conv2d(
+            x,
+            weight,
+            bias,
+            stride,
+            padding,
+            dilation,
+            activation=activation,
+            negative_slope=negative_slope,
+        )
     resolved = window_padding(x, weight, stride, padding, dilation)
-    if _takes_winograd(x, weight, bias, stride, dilation, groups, algorithm):
-        if x.dim() == 3:
-            return winograd.winograd_conv2d(x.unsqueeze(0), weight, bias, resolved).squeeze(0)
-        return winograd.winograd_conv2d(x, weight, bias, resolved)
-    return torch_conv2d(x, weight, bias, stride, resolved, dilation, groups)
+    conv2d_choice.check(algorithm, (weight.shape[2], weight.shape[3]), stride, dilation, groups)
+    name = activation or "none"
+    if (
+        not _serves(x, weight, bias)
+        or algorithm == "onednn"
+        or _is_pytorchs(x, weight, stride, resolved, dilation, groups, algorithm)
+    ):
+        z = torch_conv2d(x, weight, bias, stride, resolved, dilation, groups)
+        return activation_epilogue(z, name, negative_slope)
+    fuses = name in native.ACTIVATIONS and not _differentiates(x, weight, bias)
+    images = x if x.dim() == 4 else x.unsqueeze(0)
+    y: Tensor = _convolve(
+        images,
+        weight,
+        None,
+        bias,
+        stride,
+        (*resolved[0], *resolved[1]),
+        dilation,
+        groups,
+        algorithm,
+        name if fuses else "none",
+        negative_slope,
+    )
+    y = y if x.dim() == 4 else y.squeeze(0)
+    return y if fuses else activation_epilogue(y, name, negative_slope)
 
 
-def _takes_winograd(
+def _serves(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    # Under autocast a convolution is PyTorch's, which casts.
+    return native.serves(x, weight, bias) and not torch.is_autocast_enabled("cpu")
+
+
+def _differentiates(*tensors: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
+def _is_pytorchs(
     x: Tensor,
     weight: Tensor,
-    bias: Tensor | None,
     stride: Pair,
+    padding: ResolvedPadding,
     dilation: Pair,
     groups: int,
     algorithm: str,
 ) -> bool:
-    if algorithm != "winograd":
-        return False
-    if get_numerics() == "strict":
-        raise ValueError('algorithm: "winograd" is ruled out by set_numerics("strict")')
-    reason = winograd.why_not((weight.shape[-2], weight.shape[-1]), stride, dilation, groups)
-    if reason:
-        raise ValueError(f'algorithm: for "winograd" {reason}')
-    return winograd.serves(x, weight, bias)
+    """Whether auto takes PyTorch's own in every pass: it then costs nothing of ours."""
+    if algorithm != "auto" or not native.sizes_are_known(x):
+        return False  # the op chooses when it runs
+    images = x if x.dim() == 4 else x.unsqueeze(0)
+    case = _problem(images, weight, stride, (*padding[0], *padding[1]), dilation, groups, "forward")
+    if not _differentiates(x, weight):
+        return conv2d_choice.choose(case) == "onednn"
+    return all(conv2d_choice.choose(case.of(pass_)) == "onednn" for pass_ in conv2d_choice.PASSES)
+
+
+# ---- the op: what an algorithm's passes have in common ------------------------------------------
+
+
+def _problem(
+    x: Tensor,
+    weight: Tensor,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    pass_: Pass,
+) -> Problem:
+    top, bottom, left, right = padding
+    kernel_size = (weight.shape[2], weight.shape[3])
+    sides = ((top, bottom), (left, right))
+    stride, dilation = (stride[0], stride[1]), (dilation[0], dilation[1])
+    rows, columns = shapes.window_output_size(
+        (x.shape[2], x.shape[3]), kernel_size, stride, sides, dilation
+    )
+    return Problem(
+        (x.shape[0], x.shape[1], x.shape[2], x.shape[3]),
+        (x.shape[0], weight.shape[0], rows, columns),
+        kernel_size,
+        stride,
+        sides,
+        dilation,
+        groups,
+        pass_,
+        torch.get_num_threads(),
+        lanes=native.lanes(),
+    )
+
+
+def _is_channels_last(x: Tensor, weight: Tensor) -> bool:
+    """Of the output: PyTorch's rule."""
+    return native.is_channels_last(x) or (
+        native.is_channels_last(weight) and not weight.is_contiguous()
+    )
+
+
+def _kernel(
+    x: Tensor,
+    weight: Tensor,
+    scale: Tensor | None,
+    shift: Tensor | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    algorithm: str,
+    activation: str,
+    negative_slope: float,
+) -> Tensor:
+    problem = _problem(x, weight, stride, padding, dilation, groups, "forward")
+    chosen = conv2d_choice.resolve(algorithm, problem)
+    channels_last = _is_channels_last(x, weight)
+    if chosen in conv2d_native.ALGORITHMS:
+        return conv2d_native.forward(
+            chosen, x, weight, scale, shift, problem, activation, negative_slope, channels_last
+        )
+    if chosen == "im2col":
+        y = conv2d_im2col.forward(x, weight, problem)
+    elif chosen == "fft":
+        y = conv2d_fft.forward(x, weight, problem)
+    else:
+        y = conv2d_torch.forward(x, weight, problem)
+    if scale is not None:
+        y = y * scale[:, None, None]
+    if shift is not None:
+        y = y + shift[:, None, None]
+    return native.in_layout(activation_epilogue(y, activation, negative_slope), channels_last)
+
+
+def _fake(x: Tensor, weight: Tensor, scale: Any, shift: Any, *options: Any) -> Tensor:
+    stride, padding, dilation, groups, *_ = options
+    problem = _problem(x, weight, stride, padding, dilation, groups, "forward")
+    return native.fake_empty(x, problem.output_shape, _is_channels_last(x, weight))
+
+
+def _input_gradient_kernel(
+    x: Tensor,
+    dy: Tensor,
+    weight: Tensor,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    algorithm: str,
+) -> Tensor:
+    problem = _problem(x, weight, stride, padding, dilation, groups, "input_gradient")
+    chosen = conv2d_choice.resolve(algorithm, problem)
+    if chosen in conv2d_native.ALGORITHMS:
+        return conv2d_native.input_gradient(chosen, x, dy, weight, problem)
+    if chosen == "im2col":
+        dx = conv2d_im2col.input_gradient(dy, weight, problem)
+    elif chosen == "fft":
+        dx = conv2d_fft.input_gradient(dy, weight, problem)
+    else:
+        dx = conv2d_torch.input_gradient(x, dy, weight, problem)
+    return native.in_layout(dx, native.is_channels_last(x))
+
+
+def _weight_gradient_kernel(
+    x: Tensor,
+    dy: Tensor,
+    weight: Tensor,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    algorithm: str,
+) -> Tensor:
+    problem = _problem(x, weight, stride, padding, dilation, groups, "weight_gradient")
+    chosen = conv2d_choice.resolve(algorithm, problem)
+    if chosen in conv2d_native.ALGORITHMS:
+        return conv2d_native.weight_gradient(chosen, x, dy, weight, problem)
+    if chosen == "im2col":
+        gradient = conv2d_im2col.weight_gradient(x, dy, weight, problem)
+    elif chosen == "fft":
+        gradient = conv2d_fft.weight_gradient(x, dy, weight, problem)
+    else:
+        gradient = conv2d_torch.weight_gradient(x, dy, weight, problem)
+    return native.in_layout(gradient, native.is_channels_last(weight))
+
+
+def _context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, weight, _, shift, *ctx.options = inputs
+    ctx.options = ctx.options[:5]
+    ctx.has_bias = shift is not None
+    ctx.save_for_backward(x, weight)
+
+
+def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    x, weight = ctx.saved_tensors
+    for_x, for_weight, _, for_bias = ctx.needs_input_grad[:4]
+    bias_gradient = dy.sum((0, 2, 3)) if for_bias else None
+    if torch.is_grad_enabled():
+
+        def forward(x: Tensor, weight: Tensor) -> Tensor:
+            stride, (top, bottom, left, right), dilation, groups, _ = ctx.options
+            return torch_conv2d(
+                x, weight, None, stride, ((top, bottom), (left, right)), dilation, groups
+            )
+
+        dx, dweight = differentiable_gradients(forward, (x, weight), dy)
+    else:
+        dx = _input_gradient(x, dy, weight, *ctx.options) if for_x else None
+        dweight = _weight_gradient(x, dy, weight, *ctx.options) if for_weight else None
+    return dx, dweight, None, bias_gradient, *(None,) * 7
+
+
+_WINDOW = "int[] stride, SymInt[] padding, int[] dilation, int groups, str algorithm"
+_input_gradient = register(
+    f"conv2d_input_gradient(Tensor x, Tensor dy, Tensor weight, {_WINDOW}) -> Tensor",
+    _input_gradient_kernel,
+    lambda x, dy, weight, *_: native.fake_empty(x, x.shape, native.is_channels_last(x)),
+)
+_weight_gradient = register(
+    f"conv2d_weight_gradient(Tensor x, Tensor dy, Tensor weight, {_WINDOW}) -> Tensor",
+    _weight_gradient_kernel,
+    lambda x, dy, weight, *_: native.fake_empty(
+        weight, weight.shape, native.is_channels_last(weight)
+    ),
+)
+_convolve = register(
+    f"conv2d(Tensor x, Tensor weight, Tensor? scale, Tensor? shift, {_WINDOW}, str activation, "
+    "float negative_slope) -> Tensor",
+    _kernel,
+    _fake,
+    setup_context=_context,
+    backward=_backward,
+)

@@ -67,7 +67,8 @@ def dropout(
     if not training or p == 0 or x.numel() == 0:
         return x
     if noise_shape is not None:
-        y = x * _mask(x, _resolve_noise_shape(x, noise_shape), p, seed)
+        mask = _mask(x, _resolve_noise_shape(x, noise_shape), p, seed)
+        y = _scale(x, mask) if _is_per_channel(x, mask) else x * mask
     elif native.serves(x):
         y = _dropout(x, p, _draw_seed() if seed is None else seed)
     elif seed is None:
@@ -195,3 +196,53 @@ _dropout = register(
     setup_context=_setup_context,
     backward=_backward,
 )
+
+
+# ---- masks of whole channels and samples --------------------------------------------------------
+
+_SMALLEST = 1 << 18  # elements; below, PyTorch's multiplication costs less
+
+
+def _is_per_channel(x: Tensor, mask: Tensor) -> bool:
+    """Whether the kernel pays and may serve; a compiler fuses the multiplication by itself."""
+    return (
+        x.numel() >= _SMALLEST
+        and x.dim() >= 2
+        and mask.numel() == x.shape[0] * mask.shape[1]
+        and native.serves(x, mask)
+        and native.runs_directly((x, mask))
+    )
+
+
+def _scale(x: Tensor, mask: Tensor) -> Tensor:
+    if x.requires_grad and torch.is_grad_enabled():
+        y: Tensor = _Scale.apply(x, mask)  # type: ignore[no-untyped-call]
+        return y
+    return _scale_kernel(x, mask)
+
+
+def _scale_kernel(x: Tensor, mask: Tensor) -> Tensor:
+    x = native.dense(x)
+    y = memory.empty_like(x)
+    images, channels = x.shape[0], mask.shape[1]  # of one channel where samples are scaled
+    channels_last = channels > 1 and native.is_channels_last(x)
+    pixels = x.numel() // (images * channels)
+    native.kernels.dropout_scale(
+        x.data_ptr(), mask.data_ptr(), images, channels, pixels, channels_last, y.data_ptr()
+    )
+    return y
+
+
+class _Scale(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, mask: Tensor) -> Tensor:
+        ctx.save_for_backward(mask)
+        return _scale_kernel(x, mask)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None]:
+        (mask,) = ctx.saved_tensors
+        directly = native.serves(dy) and native.runs_directly((dy,))
+        if torch.is_grad_enabled() or not directly:
+            return dy * mask, None
+        return _scale_kernel(dy, mask), None

@@ -23,6 +23,8 @@ __all__ = ["MemoryStatistics", "empty", "empty_cache", "empty_like", "set_limit"
 # Below this the C library keeps what is freed, and is quicker.
 _SMALLEST = 1 << 20  # bytes
 
+_CPU = torch.device("cpu")
+
 _SUPPORTED = native.kernels is not None and native.kernels.memory_is_supported()
 
 # DLPack's code of a number's kind, by PyTorch's dtype.
@@ -101,7 +103,7 @@ def empty(
         if ready is not None:
             return ready
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    return torch.empty(tuple(shape), dtype=dtype, device="cpu", memory_format=layout)
+    return torch.empty(shape, dtype=dtype, device=_CPU, memory_format=layout)
 
 
 def empty_cache() -> int:

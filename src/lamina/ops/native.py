@@ -28,10 +28,12 @@ __all__ = [
     "is_channels_last",
     "kernels",
     "kinds",
+    "lanes",
     "reason_for_absence",
     "row_major",
     "runs_directly",
     "serves",
+    "sizes_are_known",
     "summary",
 ]
 
@@ -60,6 +62,14 @@ else:
 
 ACTIVATIONS = ("none", "relu", "relu6", "leaky_relu", "silu", "hardswish")
 """Those a kernel can apply in its epilogue; the order is kernels/common/activation.h's."""
+
+
+_LANES = {"scalar": 1, "v2": 4, "v3": 8, "v4": 16, "neon": 4}
+
+
+def lanes() -> int:
+    """Floats of a register in the instruction set in use; 1 without kernels."""
+    return _LANES[instruction_set() or "scalar"]
 
 
 def kinds() -> tuple[str, ...]:
@@ -119,6 +129,11 @@ def runs_directly(tensors: tuple[object, ...]) -> bool:
         if isinstance(tensor, Tensor) and type(tensor) not in _PLAIN:
             return False
     return True
+
+
+def sizes_are_known(x: Tensor) -> bool:
+    """Whether Python may decide by the sizes: while tracing they may be symbols."""
+    return not torch.compiler.is_compiling() and all(type(size) is int for size in x.shape)
 
 
 _PLAIN = (Tensor, torch.nn.Parameter)  # no subclass: those want to see every op

@@ -5,6 +5,8 @@ Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -301,9 +303,30 @@ def _fit(
 ) -> tuple[ResolvedPadding, Pair]:
     """The padding in pixels for this input, and how many windows fit."""
     checks.check_image(x, op)
-    size = (x.shape[-2], x.shape[-1])
+    arguments = (x.shape[-2], x.shape[-1], kernel_size, stride, padding, dilation, ceil_mode)
+    # Working it out takes as long as pooling a small image. What could equal something invalid,
+    # (1, 1.0) say, is worked out anew, and so are sizes that a tracer knows by name alone.
+    plain = type(padding) in (int, str) and type(x.shape[-2]) is type(x.shape[-1]) is int
+    if plain and not torch.compiler.is_compiling():
+        return _fit_remembered(*arguments)
+    return _fit_sizes(*arguments)
+
+
+def _fit_sizes(
+    height: int,
+    width: int,
+    kernel_size: Pair,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    ceil_mode: bool,
+) -> tuple[ResolvedPadding, Pair]:
+    size = (height, width)
     resolved = shapes.resolve_padding(padding, size, kernel_size, stride, dilation)
     check_pool_padding(resolved, kernel_size, dilation)
     return resolved, shapes.window_output_size(
         size, kernel_size, stride, resolved, dilation, ceil_mode
     )
+
+
+_fit_remembered = lru_cache(maxsize=256, typed=True)(_fit_sizes)

@@ -138,6 +138,9 @@ def exchange(module: torch.nn.Module, target: type[torch.nn.Module]) -> None:
     module.__dict__ = {**vars(after), **kept}
 
 
+_HOW = ("algorithm",)  # how a layer computes, not what: a plain one does it in its own way
+
+
 def inexpressible(module: torch.nn.Module) -> str | None:
     """What torch.nn cannot say of a layer of lamina.nn; None where it has an equal."""
     kind = type(module)
@@ -155,8 +158,10 @@ def inexpressible(module: torch.nn.Module) -> str | None:
         return f"torch.nn.{plain.__name__} has no padding={padding!r} here"
     ours, theirs = _build(EXCHANGES[plain], module, plain), _build(plain, module, plain)
     for name in sorted(vars(ours).keys() - vars(theirs).keys()):
+        if name.startswith("_") or name in _HOW:
+            continue
         value = getattr(module, name)
-        if not name.startswith("_") and value != getattr(ours, name):
+        if value != getattr(ours, name):
             return f"torch.nn.{plain.__name__} has no {name}={value!r}"
     return None
 

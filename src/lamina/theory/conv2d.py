@@ -259,10 +259,10 @@ def compare(
         ('winograd_4x4', True)
         >>> print(table)
         algorithm     GFLOP      MB  workspace MB  FLOP/B      ms  speed-up  bound by
-        winograd_4x4  1.033   27.02          1.77    38.2   4.601      3.28  arithmetic
-        winograd_2x2  1.689   26.36          0.79    64.1   7.527      2.01  arithmetic
+        winograd_4x4  1.033   27.02          1.25    38.2   4.601      3.28  arithmetic
+        winograd_2x2  1.689   26.36          0.92    64.1   7.527      2.01  arithmetic
         fft           1.628  208.68         91.42     7.8   7.645      1.98  arithmetic
-        direct        3.699   25.84          0.00   143.2  15.099      1.00  arithmetic
+        direct        3.699   26.13          0.16   141.6  15.109      1.00  arithmetic
         im2col        3.699  257.05          7.23    14.4  19.114      0.79  arithmetic
         implicit_gemm: kernel_size must be 1, got (3, 3)
     """

@@ -3,12 +3,13 @@
 T = N * Ho * Wo output positions, R = C/groups * Kh * Kw terms of each; FLOPs of a pass:
 
 ============== =============================================================================
-direct         2 T M R, in place: x, w and y move once, there is no workspace
+direct         2 T M R; x, w and y move once; workspace: the weight, laid out anew
 implicit_gemm  the same; a 1x1 convolution of stride 1 without padding *is* a matrix product
 im2col         the same, after every window of an image was copied to a row of a matrix: T C Kh Kw
                elements written and read again; workspace: the matrix of one image
 winograd_2x2   F(2x2, 3x3): 2 * 16 P M C/groups, P = N ceil(Ho/2) ceil(Wo/2) tiles: 16/36 of the
-               direct sum; and the transforms, P C, P M and M C/groups of them
+               direct sum; and the transforms, P C, P M and M C/groups of them. For 5x5 kernels
+               F(2x2, 5x5): 36 in the place of 16, 36/100 of the direct sum
 winograd_4x4   F(4x4, 3x3): 2 * 36 P M C/groups, P = N ceil(Ho/4) ceil(Wo/4): 36/144
 fft            one real Fourier transform of F = Fh * Fw points, 2.5 F log2 F, for each of N C,
                M C/groups and N M planes, and 8 N M C/groups Fh (Fw/2 + 1) for complex products
@@ -42,14 +43,73 @@ from lamina.theory.validation import one_of
 if TYPE_CHECKING:
     import sympy
 
-TILE_BLOCK = 64
-"""Winograd tiles that a thread holds transformed at a time."""
+BLOCK_BYTES = 8 << 20
+"""Of transformed tiles that are alive at a time, as a rule."""
+
+PRIVATE_BYTES, PRIVATE_WEIGHT_BYTES = 640 << 10, 4 << 20
+"""Of a thread's own tiles where they are many and the transformed weight is no larger than that."""
+
+ALL_TILES_BYTES = 24 << 20
+"""All tiles are transformed at once where they are no more than this and the weight is larger than
+``PRIVATE_WEIGHT_BYTES``: each thread then transforms a panel of the weight at a time."""
+
+PANEL_REGISTERS = 4
+"""Registers of result channels that a product works on at a time."""
+
+DIRECT_POSITIONS = {"forward": 96, "input_gradient": 96, "weight_gradient": 512}
+"""Positions that a thread of the direct sum keeps at hand: their addresses, and a panel of sums or
+of gradients."""
+
+
+FRESH_BYTES = 32 << 20
+"""A result larger than that is in fresh memory at every call of PyTorch's: the C library gives such
+blocks back at once, and the system clears each page when it is first touched."""
 
 
 def direct(problem: Problem) -> AlgorithmCost:
-    """The sum as it is written, blocked over registers; nothing is copied."""
+    """The sum as it is written, blocked over registers; only the weights are laid out anew.
+
+    Every tap of every position is an address to be looked up. In the weight's gradient each
+    thread sums its share of the positions, and the sums are added up in the weight's layout; where
+    the weight is the larger of the two, threads share its panels instead.
+    """
+    taps = prod(problem.kernel_size)
+    packed = problem.itemsize * taps * problem.register_pairs
     moved = problem.inputs + problem.weights + problem.outputs
-    return AlgorithmCost("direct", (Stage("product", 2 * problem.macs, moved),))
+    copies = 1
+    if problem.pass_ == "weight_gradient":
+        panels = -(-problem.result_channels // (PANEL_REGISTERS * problem.lanes))
+        shared = min(problem.threads, panels) if packed > 4 * problem.positions else 1
+        copies = problem.threads // shared
+    positions = DIRECT_POSITIONS[problem.pass_]
+    stages = (
+        Stage("pack", 0, problem.weights + copies * packed),
+        Stage("gather", 0, 0, cached_bytes=8 * problem.positions * taps),
+        Stage("product", 2 * problem.positions * taps * problem.register_pairs, moved),
+    )
+    beside = positions * (problem.itemsize * PANEL_REGISTERS * problem.lanes + 8 * taps)
+    return AlgorithmCost("direct", stages, copies * packed + problem.threads * beside)
+
+
+def onednn(problem: Problem) -> AlgorithmCost:
+    """PyTorch's own: the direct sum on weights that every call lays out anew.
+
+    Not one of ``ALGORITHMS``: what it does for a shape is its own affair, and only its time is
+    modelled.
+    """
+    flops = 2 * problem.positions * prod(problem.kernel_size) * problem.register_pairs
+    moved = problem.inputs + problem.weights + problem.outputs
+    result = {
+        "forward": problem.outputs,
+        "input_gradient": problem.inputs,
+        "weight_gradient": problem.weights,
+    }[problem.pass_]
+    stages = (
+        Stage("pack", 0, 2 * problem.weights),
+        Stage("product", flops, moved),
+        Stage("first_touch", 0, result if result > FRESH_BYTES else 0),
+    )
+    return AlgorithmCost("onednn", stages)
 
 
 def implicit_gemm(problem: Problem) -> AlgorithmCost:
@@ -86,41 +146,69 @@ def im2col(problem: Problem) -> AlgorithmCost:
 
 
 def winograd_cost(problem: Problem, output_tile: int) -> AlgorithmCost:
-    """F(m x m, 3 x 3), a block of tiles at a time: only the transformed weights leave the cache.
+    """F(m x m, r x r), a block of tiles at a time: only the transformed weights leave the cache.
 
     For the weight's gradient the data stay what they were, dy is transformed with A in the place
-    of the weights with G, the products are summed over the tiles, and G^T makes 3 x 3 of them.
+    of the weights with G, the products are summed over the tiles, and G^T makes r x r of them.
     """
-    a, g, b = winograd.transforms(output_tile, 3)
+    a, g, b = winograd.transforms(output_tile, problem.kernel_size[0])
     points = len(b) ** 2
-    source, result = problem.input_shape, problem.output_shape
     read, written = problem.inputs, problem.outputs
+    result = problem.output_shape
     if problem.pass_ == "input_gradient":
-        source, result, read, written = result, source, written, read
+        result, read, written = problem.input_shape, written, read
     tiles = result[0] * -(-result[2] // output_tile) * -(-result[3] // output_tile)
     if problem.pass_ == "weight_gradient":
         a, g = winograd.transposed(a), winograd.transposed(g)
-    transformed = problem.itemsize * points * problem.channel_pairs
+    sources = problem.whole_registers(problem.source_channels)
+    results = problem.whole_registers(problem.result_channels)
+    point = problem.itemsize * points
+    transformed = point * problem.register_pairs
     stages = (
         Stage(
             "weight_transform",
-            problem.channel_pairs * winograd.tile_flops(g),
+            problem.register_pairs * winograd.tile_flops(g),
             problem.weights + transformed,
         ),
-        Stage("input_transform", tiles * source[1] * winograd.tile_flops(b), read),
-        Stage("product", 2 * points * tiles * problem.channel_pairs, transformed),
-        Stage("output_transform", tiles * result[1] * winograd.tile_flops(a), written),
+        Stage(
+            "input_transform",
+            tiles * sources * winograd.tile_flops(b),
+            read,
+            cached_bytes=point * tiles * sources,
+        ),
+        Stage("product", 2 * points * tiles * problem.register_pairs, transformed),
+        Stage(
+            "output_transform",
+            tiles * results * winograd.tile_flops(a),
+            written,
+            cached_bytes=point * tiles * results,
+        ),
     )
-    block = min(TILE_BLOCK, tiles) * points * (source[1] + result[1]) * problem.itemsize
-    return AlgorithmCost(
-        f"winograd_{output_tile}x{output_tile}",
-        stages,
-        workspace_bytes=transformed + problem.threads * block,
-    )
+    workspace = _winograd_workspace(problem, point, tiles, sources + results)
+    return AlgorithmCost(f"winograd_{output_tile}x{output_tile}", stages, workspace)
+
+
+def _winograd_workspace(problem: Problem, point: int, tiles: int, channels: int) -> int:
+    """Bytes of transformed weights and tiles that are alive at once; ``point`` is a channel's."""
+    transformed, all_tiles = point * problem.register_pairs, point * channels * tiles
+    panel = PANEL_REGISTERS * problem.lanes
+    panels = -(-problem.result_channels // panel)
+    few_tiles = all_tiles <= ALL_TILES_BYTES and transformed > PRIVATE_WEIGHT_BYTES
+    if few_tiles and panels >= problem.threads:
+        rows = 96 if problem.pass_ == "weight_gradient" else problem.source_channels
+        return all_tiles + problem.threads * point * panel * rows
+    private = problem.threads * PRIVATE_BYTES
+    if (
+        problem.pass_ != "weight_gradient"
+        and transformed <= PRIVATE_WEIGHT_BYTES
+        and all_tiles >= 4 * private
+    ):
+        return transformed + private
+    return transformed + min(all_tiles, max(BLOCK_BYTES, 64 * point * channels))
 
 
 def winograd_2x2(problem: Problem) -> AlgorithmCost:
-    """F(2x2, 3x3)."""
+    """F(2x2, 3x3), or F(2x2, 5x5)."""
     return winograd_cost(problem, 2)
 
 
@@ -206,8 +294,11 @@ def why_not(algorithm: str, problem: Problem) -> str | None:
         if any(map(any, problem.padding)):
             return f"padding must be 0, got {problem.padding}"
     elif algorithm != "fft":
-        if problem.kernel_size != (3, 3):
-            return f"kernel_size must be 3, got {problem.kernel_size}"
+        # F(2x2, 5x5) has the points of F(4x4, 3x3); F(4x4, 5x5) would have 8, and swell errors.
+        sides = (3, 5) if algorithm == "winograd_2x2" else (3,)
+        if problem.kernel_size not in [(side, side) for side in sides]:
+            wanted = " or ".join(map(str, sides))
+            return f"kernel_size must be {wanted}, got {problem.kernel_size}"
         if problem.dilation != (1, 1):
             return f"dilation must be 1, got {problem.dilation}"
     return None

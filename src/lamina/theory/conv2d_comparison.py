@@ -6,10 +6,10 @@ Example:
     >>> print(compare(conv2d.problem((16, 64, 56, 56), 64, 1), machine))
     algorithm      GFLOP      MB  workspace MB  FLOP/B     ms  speed-up  bound by
     implicit_gemm  0.411   25.71          0.00    16.0  1.678      1.43  arithmetic
-    direct         0.411   25.71          0.00    16.0  2.397      1.00  arithmetic
+    direct         0.411   25.74          0.02    16.0  2.398      1.00  arithmetic
     im2col         0.411   51.40          0.80     8.0  2.481      0.97  arithmetic
     fft            1.628  208.55         91.42     7.8  7.641      0.31  arithmetic
-    winograd_2x2: kernel_size must be 3, got (1, 1)
+    winograd_2x2: kernel_size must be 3 or 5, got (1, 1)
     winograd_4x4: kernel_size must be 3, got (1, 1)
 """
 

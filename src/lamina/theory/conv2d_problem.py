@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal
 
@@ -28,6 +28,8 @@ class Problem:
         pass_: which of the three products.
         threads: that share the work, each with a block of tiles of its own.
         itemsize: bytes of an element.
+        lanes: elements of a register. Kernels compute a result's channels in whole ones, which is
+            counted; 1 counts what the sum itself asks for.
 
     Raises:
         ValueError: another pass.
@@ -43,9 +45,14 @@ class Problem:
     pass_: Pass = "forward"
     threads: int = 1
     itemsize: int = 4
+    lanes: int = 1
 
     def __post_init__(self) -> None:
         one_of(self.pass_, "pass_", ("forward", "input_gradient", "weight_gradient"))
+
+    def of(self, pass_: Pass) -> Problem:
+        """Another pass of the same convolution."""
+        return replace(self, pass_=pass_)
 
     @property
     def channel_pairs(self) -> int:
@@ -53,10 +60,34 @@ class Problem:
         return self.output_shape[1] * self.input_shape[1] // self.groups
 
     @property
+    def positions(self) -> int:
+        """Of windows, in all images."""
+        return self.output_shape[0] * self.output_shape[2] * self.output_shape[3]
+
+    @property
     def macs(self) -> int:
         """Of the direct sum; the same in each of the three passes."""
-        positions = self.output_shape[0] * self.output_shape[2] * self.output_shape[3]
-        return positions * self.channel_pairs * prod(self.kernel_size)
+        return self.positions * self.channel_pairs * prod(self.kernel_size)
+
+    @property
+    def source_channels(self) -> int:
+        """Of what is summed over: C, but M in the input's gradient."""
+        return (self.output_shape if self.pass_ == "input_gradient" else self.input_shape)[1]
+
+    @property
+    def result_channels(self) -> int:
+        """Of what lies in registers: M, but C in the input's gradient."""
+        return (self.input_shape if self.pass_ == "input_gradient" else self.output_shape)[1]
+
+    @property
+    def register_pairs(self) -> int:
+        """``channel_pairs``, those included that fill a group's last register."""
+        depth = self.whole_registers(self.result_channels // self.groups)
+        return self.source_channels * depth
+
+    def whole_registers(self, channels: int) -> int:
+        """Channels, rounded up to whole registers."""
+        return -(-channels // self.lanes) * self.lanes
 
     @property
     def inputs(self) -> int:
@@ -83,12 +114,15 @@ class Stage:
         flops: operations.
         bytes_moved: to and from memory.
         working_set: bytes that are alive at once, if fewer than are moved.
+        cached_bytes: to and from memory that stays in the caches; they take time where the
+            machine's ``cache_bandwidth`` is known.
     """
 
     name: str
     flops: int
     bytes_moved: int
     working_set: int | None = None
+    cached_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -121,24 +155,30 @@ class AlgorithmCost:
         return self.flops / self.bytes_moved if self.bytes_moved else 0.0
 
     def arithmetic_time(self, stage: Stage, machine: Machine) -> float:
-        """Seconds of a stage's operations at the efficiency known for it."""
-        return stage.flops / machine.flops_for(f"{self.algorithm}.{stage.name}")
+        """Seconds of a stage's operations at the share of the peak known for it."""
+        return stage.flops / machine.peak_flops / self._share(stage, machine)
 
     def memory_time(self, stage: Stage, machine: Machine) -> float:
         """Seconds of a stage's bytes, at the cache's bandwidth if what is alive fits there."""
         alive = stage.bytes_moved if stage.working_set is None else stage.working_set
-        return stage.bytes_moved / machine.bandwidth_for(alive)
+        seconds = stage.bytes_moved / machine.bandwidth_for(alive)
+        if machine.cache_bandwidth is not None:
+            seconds += stage.cached_bytes / machine.cache_bandwidth
+        return seconds / self._share(stage, machine)
+
+    def _share(self, stage: Stage, machine: Machine) -> float:
+        return machine.share_for(f"{self.algorithm}.{stage.name}")
 
     def predicted_time(self, machine: Machine) -> float:
-        """Seconds: the stages one after the other, each at the slower of its two limits.
+        """Seconds: the stages one after the other, each at its share of the slower limit.
 
         Example:
             >>> stages = (Stage("copy", 0, 2000), Stage("product", 9000, 1000))
-            >>> machine = Machine(peak_flops=10.0, bandwidth=10.0, overhead=5.0)
+            >>> machine = Machine(peak_flops=10.0, bandwidth=10.0, overhead={"im2col": 5.0})
             >>> AlgorithmCost("im2col", stages).predicted_time(machine)
             1105.0
         """
-        return machine.overhead + sum(
+        return machine.overhead.get(self.algorithm, 0.0) + sum(
             max(self.arithmetic_time(stage, machine), self.memory_time(stage, machine))
             for stage in self.stages
         )

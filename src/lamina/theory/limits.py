@@ -32,10 +32,12 @@ class Machine:
         bandwidth: bytes per second to and from memory.
         cache_bytes: size of the last cache, in bytes; 0 where it is not known.
         cache_bandwidth: bytes per second for what fits that cache; None is ``bandwidth``.
-        overhead: seconds that any call takes.
-        efficiency: the share of the peak, in (0, 1], that a piece of work was measured to reach,
-            by its name, ``"winograd_4x4"`` or more closely ``"winograd_4x4.product"``; 1 for a
-            name that is not there. It makes predictions, not limits.
+        overhead: seconds that a call takes whatever its size, by the algorithm's name; 0 for a
+            name that is not there.
+        efficiency: the share of the limit, in (0, 1], that a piece of work was measured to reach
+            - of the peak where arithmetic decides, of the bandwidth where memory does -, by its
+            name, ``"winograd_4x4"`` or more closely ``"winograd_4x4.product"``; 1 for a name that
+            is not there. Like the overheads it makes predictions, not limits.
 
     Raises:
         ValueError: a figure out of its range.
@@ -50,7 +52,7 @@ class Machine:
     bandwidth: float
     cache_bytes: int = 0
     cache_bandwidth: float | None = None
-    overhead: float = 0.0
+    overhead: Mapping[str, float] = field(default_factory=dict, hash=False)
     efficiency: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -59,8 +61,11 @@ class Machine:
         non_negative_int(self.cache_bytes, "cache_bytes")
         if self.cache_bandwidth is not None:
             positive_float(self.cache_bandwidth, "cache_bandwidth")
-        if not 0 <= self.overhead < float("inf"):
-            raise ValueError(f"overhead must be finite and not negative, got {self.overhead!r}")
+        for name, seconds in self.overhead.items():
+            if not 0 <= seconds < float("inf"):
+                raise ValueError(
+                    f"overhead of {name!r} must be finite and not negative, got {seconds!r}"
+                )
         for name, share in self.efficiency.items():
             if not 0 < share <= 1:
                 raise ValueError(f"efficiency of {name!r} must be in (0, 1], got {share!r}")
@@ -76,16 +81,15 @@ class Machine:
             return self.cache_bandwidth
         return self.bandwidth
 
-    def flops_for(self, name: str) -> float:
-        """Operations per second that the work of this name reaches.
+    def share_for(self, name: str) -> float:
+        """The share of its limit that the work of this name reaches.
 
         Example:
             >>> machine = Machine(100e9, 10e9, efficiency={"fft": 0.5, "fft.product": 0.25})
-            >>> machine.flops_for("fft.product"), machine.flops_for("fft.inverse")
-            (25000000000.0, 50000000000.0)
+            >>> machine.share_for("fft.product"), machine.share_for("fft.inverse")
+            (0.25, 0.5)
         """
-        general = self.efficiency.get(name.partition(".")[0], 1.0)
-        return self.peak_flops * self.efficiency.get(name, general)
+        return self.efficiency.get(name, self.efficiency.get(name.partition(".")[0], 1.0))
 
 
 def arithmetic_time(cost: Cost, machine: Machine) -> float:

@@ -2,11 +2,11 @@
 
 import importlib.metadata
 import platform
-from pathlib import Path
 
 import torch
 
 from lamina import __version__
+from lamina.ops.machine import processor
 
 
 def describe() -> dict[str, str]:
@@ -29,13 +29,3 @@ def version(distribution: str) -> str:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
-
-
-def processor() -> str:
-    """Return the processor's name as the system gives it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -1,0 +1,68 @@
+"""What stands in where nothing was measured: two cores of an AMD EPYC with AVX-512."""
+
+from __future__ import annotations
+
+from lamina.theory.conv2d_problem import Pass
+from lamina.theory.limits import Machine
+
+_WINOGRAD = ("winograd_4x4", "winograd_2x2")
+_OTHERS = {"im2col": 0.4, "fft": 0.1}  # never chosen, and so never measured
+
+
+def _machine(
+    overhead: dict[str, float],
+    onednn: tuple[float, float],
+    direct: tuple[float, float, float],
+    winograd: tuple[tuple[float, float, float], tuple[float, float, float]],
+) -> Machine:
+    shares = {
+        "onednn.pack": onednn[0],
+        "onednn.product": onednn[1],
+        "onednn.first_touch": 0.09,
+        "matrix_product.product": 0.42,
+        "direct.pack": direct[0],
+        "direct.gather": direct[1],
+        "direct.product": direct[2],
+    }
+    for name, (weight, tiles, product) in zip(_WINOGRAD, winograd, strict=True):
+        shares[f"{name}.weight_transform"] = weight
+        shares[f"{name}.input_transform"] = shares[f"{name}.output_transform"] = tiles
+        shares[f"{name}.product"] = product
+    return Machine(
+        peak_flops=535e9,
+        bandwidth=60e9,
+        cache_bytes=24 << 20,
+        cache_bandwidth=190e9,
+        overhead=overhead,
+        efficiency={**shares, **_OTHERS},
+    )
+
+
+def _overhead(onednn: float, direct: float, larger: float, smaller: float) -> dict[str, float]:
+    """Of microseconds."""
+    names = ("onednn", "direct", *_WINOGRAD)
+    return {
+        name: 1e-6 * t for name, t in zip(names, (onednn, direct, larger, smaller), strict=True)
+    }
+
+
+MACHINES: dict[Pass, Machine] = {
+    "forward": _machine(
+        _overhead(15, 8.2, 9.3, 8.6),
+        (0.36, 0.92),
+        (0.37, 0.04, 0.89),
+        ((1.0, 0.43, 1.0), (0.79, 0.42, 1.0)),
+    ),
+    "input_gradient": _machine(
+        _overhead(18, 8.4, 8.4, 8.3),
+        (0.41, 0.92),
+        (0.89, 0.04, 0.92),
+        ((1.0, 0.44, 1.0), (0.75, 0.46, 1.0)),
+    ),
+    "weight_gradient": _machine(
+        _overhead(18, 6.6, 7.3, 5.9),
+        (0.40, 0.84),
+        (0.52, 0.04, 0.84),
+        ((1.0, 0.41, 1.0), (0.68, 0.43, 0.99)),
+    ),
+}

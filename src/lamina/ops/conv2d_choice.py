@@ -1,0 +1,108 @@
+"""Which algorithm convolves: the one asked for, or the fastest that the cost model predicts."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from lamina.ops import calibration, conv2d_timing
+from lamina.ops.numerics import get_numerics
+from lamina.theory import conv2d_algorithms as theory
+from lamina.theory import validation
+from lamina.theory.conv2d_problem import Pass, Problem
+from lamina.theory.limits import Machine
+from lamina.theory.shapes import Pair
+
+ALGORITHMS = ("auto", "direct", "im2col", "winograd", "fft", "onednn")
+"""What ``conv2d`` and the layers can be asked for."""
+
+PASSES: tuple[Pass, ...] = ("forward", "input_gradient", "weight_gradient")
+
+WINOGRAD = ("winograd_4x4", "winograd_2x2")
+
+CANDIDATES = ("onednn", "direct", *WINOGRAD)
+"""Of auto. The others are never the fastest: im2col is the direct sum and a copy, and Fourier's
+products need kernels larger than any of an image classifier's."""
+
+
+RUNNING = (*CANDIDATES, "im2col", "fft")
+"""Of the theory's names, those that can be run."""
+
+
+def check(algorithm: str, kernel_size: Pair, stride: Pair, dilation: Pair, groups: int) -> None:
+    """Raise unless the algorithm serves such windows.
+
+    Raises:
+        ValueError: another name, an argument that the algorithm does not serve, or Winograd's under
+            strict numerics.
+    """
+    validation.one_of(algorithm, "algorithm", ALGORITHMS)
+    if algorithm == "winograd":
+        if get_numerics() == "strict":
+            raise ValueError('algorithm: "winograd" is ruled out by set_numerics("strict")')
+        allowed = {"kernel_size": ((3, 3), (5, 5)), "stride": ((1, 1),), "dilation": ((1, 1),)}
+        given = {"kernel_size": kernel_size, "stride": stride, "dilation": dilation}
+    elif algorithm == "fft":
+        allowed, given = {"stride": ((1, 1),)}, {"stride": stride}
+    else:
+        return
+    for name, choices in allowed.items():
+        if given[name] not in choices:
+            wanted = " or ".join(map(str, choices))
+            raise ValueError(
+                f'algorithm: for "{algorithm}" {name} must be {wanted}, got {given[name]}'
+            )
+    if algorithm == "winograd" and groups != 1:
+        raise ValueError(f'algorithm: for "winograd" groups must be 1, got {groups}')
+
+
+def resolve(algorithm: str, problem: Problem) -> str:
+    """The algorithm of the theory's names that runs this problem.
+
+    Args:
+        algorithm: one of ``conv2d``'s, or already a name of the theory's such as
+            ``"winograd_2x2"``, which is taken as it is.
+        problem: that it has to serve.
+
+    Raises:
+        ValueError: an algorithm of another name, or one that does not serve the problem.
+    """
+    if algorithm == "auto":
+        return choose(problem)
+    if algorithm == "winograd":
+        return _fastest_of(tuple(name for name in WINOGRAD if serves(name, problem)), problem)
+    validation.one_of(algorithm, "algorithm", RUNNING)
+    if not serves(algorithm, problem):
+        raise ValueError(f"algorithm: {algorithm!r} does not serve {problem}")
+    return algorithm
+
+
+def choose(problem: Problem) -> str:
+    """The fastest by the cost model, as this machine is calibrated."""
+    strict = get_numerics() == "strict"
+    names = tuple(
+        name for name in CANDIDATES if serves(name, problem) and not (strict and name in WINOGRAD)
+    )
+    return _fastest_of(names, problem)
+
+
+def beats_matrix_product(problem: Problem) -> bool:
+    """Whether our kernel is the faster one for a dense layer, written as a convolution."""
+    return _fastest_of(("matrix_product", "direct"), problem) == "direct"
+
+
+def serves(name: str, problem: Problem) -> bool:
+    """Whether an algorithm of the theory's names runs this problem."""
+    if name == "onednn":
+        return True
+    if name in WINOGRAD and problem.groups != 1:
+        return False  # the theory's would; the kernels do not
+    return theory.why_not(name, problem) is None
+
+
+def _fastest_of(names: tuple[str, ...], problem: Problem) -> str:
+    return _fastest(names, problem, calibration.machine(problem))
+
+
+@lru_cache(maxsize=4096)
+def _fastest(names: tuple[str, ...], problem: Problem, machine: Machine) -> str:
+    return min(names, key=lambda name: conv2d_timing.cost(name, problem).predicted_time(machine))

@@ -1,0 +1,255 @@
+"""Convolutions timed on the spot, and what share of their limits the algorithms reach.
+
+    time = overhead + sum over stages of limit(stage) / share(stage)
+
+is linear in the overhead and in 1 / share, which least squares on relative errors finds: no
+overhead below 0, no share above 1.
+
+Source: Lawson and Hanson, "Solving Least Squares Problems" (1974), chapter 23; solved here by
+descent along one coordinate after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lamina.ops import conv2d_native, conv2d_torch, machine, native
+from lamina.ops.calibration_shipped import MACHINES
+from lamina.theory import conv2d as theory
+from lamina.theory import conv2d_algorithms
+from lamina.theory.conv2d_problem import AlgorithmCost, Pass, Problem
+from lamina.theory.limits import Machine
+
+PASSES: tuple[Pass, ...] = ("forward", "input_gradient", "weight_gradient")
+
+
+class Case(NamedTuple):
+    """A convolution of square images and kernels, as much padded as keeps their size."""
+
+    batch: int
+    inputs: int
+    outputs: int
+    pixels: int
+    kernel_size: int = 3
+    stride: int = 1
+
+
+CASES = (
+    Case(1, 16, 16, 5),
+    Case(1, 16, 16, 28),
+    Case(4, 16, 16, 56),
+    Case(16, 16, 16, 56),
+    Case(1, 32, 32, 56),
+    Case(1, 64, 64, 7),
+    Case(1, 64, 64, 14),
+    Case(2, 64, 64, 56),
+    Case(4, 128, 128, 28),
+    Case(1, 128, 128, 7),
+    Case(1, 256, 256, 14),
+    Case(1, 256, 256, 4),
+    Case(1, 512, 512, 7),
+    Case(4, 64, 16, 28, 5),
+    Case(1, 64, 256, 28, 1),
+    Case(1, 512, 1000, 8, 1),
+    Case(4, 256, 64, 28, 1),
+    Case(2, 64, 128, 28, 3, 2),
+    Case(1, 256, 512, 14, 3, 2),
+    Case(1, 3, 32, 112, 3, 2),
+    Case(16, 32, 32, 28, 1),
+    Case(8, 16, 96, 112, 1),
+    Case(8, 96, 16, 112, 1),
+)
+"""Few and many channels, few and many pixels: every stage decides in some of them."""
+
+_SWEEPS = 4  # over all cases: another program's burst does not last as long
+_SECONDS = 3.0  # after which no sweep begins, on a machine that is busy or slow
+_CALLS = 3  # of a case in a sweep
+_Call = Callable[[], Tensor]
+
+
+_SCATTER = 0.35
+"""Median distance of the times from the model, above which they are another program's."""
+
+
+def measure() -> dict[Pass, Machine] | None:
+    """The machine as each pass meets it, from about two seconds of small convolutions.
+
+    None where the times say nothing, as on a machine that is busy with something else.
+    """
+    size, bandwidth = machine.last_cache()
+    # What lies beside the data, another core's too, takes its part of the cache.
+    limits = replace(machine.measure(), cache_bytes=size * 3 // 4, cache_bandwidth=bandwidth)
+    times = _times()
+    found = {pass_: fit(times[pass_], limits) for pass_ in PASSES}
+    if max(scatter(times[pass_], fitted) for pass_, fitted in found.items()) > _SCATTER:
+        return None
+    # Those that are not timed keep the shares that are shipped.
+    return {
+        pass_: replace(fitted, efficiency={**MACHINES[pass_].efficiency, **fitted.efficiency})
+        for pass_, fitted in found.items()
+    }
+
+
+def cost(algorithm: str, problem: Problem) -> AlgorithmCost:
+    """What an algorithm of the theory's names does.
+
+    ``"onednn"`` is one of them, and so is ``"matrix_product"``, PyTorch's of a dense layer.
+    """
+    if algorithm == "onednn":
+        return conv2d_algorithms.onednn(problem)
+    if algorithm == "matrix_product":
+        return replace(conv2d_algorithms.implicit_gemm(problem), algorithm=algorithm)
+    return conv2d_algorithms.ALGORITHMS[algorithm](problem)
+
+
+# ---- the clock ----------------------------------------------------------------------------------
+
+Timing = tuple[AlgorithmCost, float]
+
+
+def _times() -> dict[Pass, dict[str, list[Timing]]]:
+    """For every pass and algorithm, what the cases cost and the seconds that they took."""
+    best: dict[tuple[Pass, str, Case], float] = {}
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        began = perf_counter()
+        for sweep in range(_SWEEPS):
+            if sweep and perf_counter() - began > _SECONDS:
+                break
+            for case in CASES:
+                for (pass_, algorithm), call in _calls(case).items():
+                    key = (pass_, algorithm, case)
+                    best[key] = min(best.get(key, np.inf), _best_of(call))
+    times: dict[Pass, dict[str, list[Timing]]] = {pass_: {} for pass_ in PASSES}
+    for (pass_, algorithm, case), seconds in best.items():
+        timing = (cost(algorithm, problem_of(case, pass_)), seconds)
+        times[pass_].setdefault(algorithm, []).append(timing)
+    return times
+
+
+def _best_of(call: _Call) -> float:
+    call()
+    best = np.inf
+    for _ in range(_CALLS):
+        start = perf_counter()
+        result = call()
+        best = min(best, perf_counter() - start)
+        del result
+    return best
+
+
+def problem_of(case: Case, pass_: Pass) -> Problem:
+    """The pass as this machine's registers and threads meet it."""
+    problem = theory.problem(
+        (case.batch, case.inputs, case.pixels, case.pixels),
+        case.outputs,
+        case.kernel_size,
+        case.stride,
+        padding=case.kernel_size // 2,
+        pass_=pass_,
+        threads=torch.get_num_threads(),
+    )
+    return replace(problem, lanes=native.lanes())
+
+
+def _calls(case: Case) -> dict[tuple[Pass, str], _Call]:
+    def full(*shape: int) -> Tensor:
+        like = torch.full(shape, 0.5, dtype=torch.float32, device="cpu")
+        return like.contiguous(memory_format=torch.channels_last)
+
+    forward, of_input, of_weight = (problem_of(case, pass_) for pass_ in PASSES)
+    x, dy = full(*forward.input_shape), full(*forward.output_shape)
+    weight = full(case.outputs, case.inputs, *forward.kernel_size)
+    calls: dict[tuple[Pass, str], _Call] = {
+        ("forward", "onednn"): lambda: conv2d_torch.forward(x, weight, forward),
+        ("input_gradient", "onednn"): lambda: conv2d_torch.input_gradient(x, dy, weight, of_input),
+        ("weight_gradient", "onednn"): lambda: conv2d_torch.weight_gradient(
+            x, dy, weight, of_weight
+        ),
+    }
+    if (case.kernel_size, case.stride) == (1, 1):
+        rows, matrix = x.permute(0, 2, 3, 1).flatten(0, 2), weight.flatten(1)
+        calls["forward", "matrix_product"] = lambda: F.linear(rows, matrix)
+    for name in conv2d_native.ALGORITHMS:
+        if conv2d_algorithms.why_not(name, forward) is not None:
+            continue
+
+        def run_forward(name: str = name) -> Tensor:
+            return conv2d_native.forward(
+                name, x, weight, None, None, forward, "none", 0.0, channels_last=True
+            )
+
+        def run_of_input(name: str = name) -> Tensor:
+            return conv2d_native.input_gradient(name, x, dy, weight, of_input)
+
+        def run_of_weight(name: str = name) -> Tensor:
+            return conv2d_native.weight_gradient(name, x, dy, weight, of_weight)
+
+        calls["forward", name] = run_forward
+        calls["input_gradient", name] = run_of_input
+        calls["weight_gradient", name] = run_of_weight
+    return calls
+
+
+# ---- the fit ------------------------------------------------------------------------------------
+
+
+def fit(times: dict[str, list[Timing]], limits: Machine) -> Machine:
+    """The limits with each algorithm's overhead and the shares of its stages.
+
+    Stages whose names end alike, Winograd's two transforms of tiles, share one figure: with as many
+    channels in as out nothing could tell them apart.
+    """
+    overhead, efficiency = {}, {}
+    for algorithm, timings in times.items():
+        kinds = sorted({_kind(stage.name) for stage in timings[0][0].stages})
+        rows, seconds = [], np.array([measured for _, measured in timings])
+        for cost, _ in timings:
+            row = [1e-6] + [0.0] * len(kinds)
+            for stage in cost.stages:
+                row[1 + kinds.index(_kind(stage.name))] += max(
+                    cost.arithmetic_time(stage, limits), cost.memory_time(stage, limits)
+                )
+            rows.append(row)
+        lowest = [0.0] + [1.0] * len(kinds)
+        found = least_squares(np.array(rows) / seconds[:, None], np.ones(len(seconds)), lowest)
+        overhead[algorithm] = float(found[0]) * 1e-6
+        for stage in timings[0][0].stages:
+            column = 1 + kinds.index(_kind(stage.name))
+            if any(row[column] for row in rows):
+                efficiency[f"{algorithm}.{stage.name}"] = 1 / float(found[column])
+    return replace(limits, overhead=overhead, efficiency=efficiency)
+
+
+def scatter(times: dict[str, list[Timing]], machine: Machine) -> float:
+    """Median relative distance of the times from what the machine is predicted to take."""
+    distances = [
+        abs(cost.predicted_time(machine) / seconds - 1)
+        for timings in times.values()
+        for cost, seconds in timings
+    ]
+    return float(np.median(distances))
+
+
+def _kind(stage: str) -> str:
+    return "tiles" if stage in ("input_transform", "output_transform") else stage
+
+
+def least_squares(
+    matrix: np.ndarray, target: np.ndarray, lowest: Sequence[float], sweeps: int = 2000
+) -> np.ndarray:
+    """The vector nearest to solving matrix @ x = target with no element below ``lowest``."""
+    x = np.array(lowest, dtype=float)
+    products, right = matrix.T @ matrix, matrix.T @ target
+    for _ in range(sweeps):
+        for j in range(len(x)):
+            if products[j, j] > 0:
+                x[j] = max(lowest[j], x[j] + (right[j] - products[j] @ x) / products[j, j])
+    return x

@@ -1,0 +1,81 @@
+"""Which algorithm auto takes: by the machine alone, within what numerics allow."""
+
+import pytest
+
+from lamina import set_numerics
+from lamina.ops import calibration, conv2d_choice
+from lamina.theory import conv2d as theory
+from lamina.theory.limits import Machine
+
+CASE = theory.problem((4, 64, 28, 28), 64, 3, padding=1, threads=2)
+
+
+def on(monkeypatch, **shares):
+    """A machine that reaches these shares and next to nothing of any other algorithm."""
+    slow = dict.fromkeys(conv2d_choice.CANDIDATES, 0.001)
+    machine = Machine(500e9, 60e9, efficiency={**slow, **shares})
+    machines = dict.fromkeys(conv2d_choice.PASSES, machine)
+    known = calibration.Calibration(machines, "now")
+    monkeypatch.setattr(calibration, "_known", {CASE.threads: known})
+
+
+@pytest.mark.parametrize("name", conv2d_choice.CANDIDATES)
+def test_the_machine_decides(monkeypatch, name):
+    for pass_ in conv2d_choice.PASSES:
+        on(monkeypatch, **{name: 1.0})
+        assert [conv2d_choice.choose(CASE.of(pass_)) for _ in range(3)] == [name] * 3
+
+
+def test_a_new_calibration_is_heeded_at_once(monkeypatch):
+    on(monkeypatch, direct=1.0)
+    assert conv2d_choice.choose(CASE) == "direct"
+    on(monkeypatch, onednn=1.0)
+    assert conv2d_choice.choose(CASE) == "onednn"
+
+
+def test_strict_numerics_never_pick_winograd(monkeypatch):
+    on(monkeypatch, winograd_4x4=1.0, winograd_2x2=0.9, direct=0.01)
+    assert conv2d_choice.choose(CASE) == "winograd_4x4"
+    set_numerics("strict")
+    try:
+        assert conv2d_choice.choose(CASE) == "direct"
+    finally:
+        set_numerics("fast")
+    assert conv2d_choice.choose(CASE) == "winograd_4x4"
+
+
+@pytest.mark.parametrize(
+    ("change", "served"),
+    [
+        ({}, {"onednn", "direct", "winograd_4x4", "winograd_2x2", "im2col", "fft"}),
+        ({"stride": 2}, {"onednn", "direct", "im2col"}),
+        ({"dilation": 2}, {"onednn", "direct", "im2col", "fft"}),
+        ({"kernel_size": 5}, {"onednn", "direct", "winograd_2x2", "im2col", "fft"}),
+        ({"kernel_size": 1}, {"onednn", "direct", "im2col", "fft"}),
+        ({"groups": 2}, {"onednn", "direct", "im2col", "fft"}),
+    ],
+)
+def test_what_serves_what(monkeypatch, change, served):
+    arguments = {"kernel_size": 3, "padding": 4, **change}
+    case = theory.problem((4, 64, 28, 28), 64, threads=2, **arguments)
+    assert {name for name in conv2d_choice.RUNNING if conv2d_choice.serves(name, case)} == served
+    for name in conv2d_choice.RUNNING:
+        if name in served:
+            assert conv2d_choice.resolve(name, case) == name
+        else:
+            with pytest.raises(ValueError, match=f"^algorithm: '{name}' does not serve"):
+                conv2d_choice.resolve(name, case)
+    on(monkeypatch, winograd_4x4=1.0, winograd_2x2=1.0)
+    assert conv2d_choice.choose(case) in served
+
+
+def test_winograd_is_the_faster_of_its_two_tiles(monkeypatch):
+    on(monkeypatch, winograd_2x2=1.0)
+    assert conv2d_choice.resolve("winograd", CASE) == "winograd_2x2"
+    on(monkeypatch, winograd_4x4=1.0)
+    assert conv2d_choice.resolve("winograd", CASE) == "winograd_4x4"
+
+
+def test_another_name():
+    with pytest.raises(ValueError, match=r"^algorithm must be one of 'onednn', .* got 'strassen'$"):
+        conv2d_choice.resolve("strassen", CASE)

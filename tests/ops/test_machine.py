@@ -1,0 +1,37 @@
+"""What measures the machine does the work that it counts."""
+
+import pytest
+import torch
+
+from lamina.ops import machine, native
+from lamina.theory.limits import Machine
+
+needs_kernels = pytest.mark.skipif(not native.kernels, reason="no compiler")
+
+
+@needs_kernels
+def test_multiply_add_counts_every_thread():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        flops, accumulated = native.kernels.roofline_multiply_add(1000)
+        torch.set_num_threads(3)
+        assert native.kernels.roofline_multiply_add(1000) == (3 * flops, accumulated)
+    finally:
+        torch.set_num_threads(before)
+    assert flops % 2000 == 0 and accumulated == 2.0
+
+
+@needs_kernels
+def test_copy_and_sum():
+    x, y = torch.randn(1_000_003), torch.zeros(1_000_003)
+    native.kernels.roofline_copy(x.data_ptr(), x.numel(), y.data_ptr())
+    assert torch.equal(x, y)
+    total = native.kernels.roofline_sum(x.data_ptr(), x.numel())
+    assert abs(total - x.double().sum()) <= 1e-6 * x.abs().sum()
+
+
+def test_without_kernels_pytorchs_own_are_timed(monkeypatch):
+    monkeypatch.setattr(native, "kernels", None)
+    measured = machine._measure.__wrapped__(torch.get_num_threads())
+    assert isinstance(measured, Machine) and measured.ridge > 0
