@@ -18,6 +18,7 @@ def _machine(
     shares = {
         "onednn.pack": onednn[0],
         "onednn.product": onednn[1],
+        "onednn.strided_product": 0.9 * onednn[1],
         "onednn.first_touch": 0.09,
         "matrix_product.product": 0.42,
         "direct.pack": direct[0],

@@ -62,6 +62,7 @@ CASES = (
     Case(4, 256, 64, 28, 1),
     Case(2, 64, 128, 28, 3, 2),
     Case(1, 256, 512, 14, 3, 2),
+    Case(2, 3, 64, 64, 7, 2),
     Case(1, 3, 32, 112, 3, 2),
     Case(16, 32, 32, 28, 1),
     Case(8, 16, 96, 112, 1),
@@ -209,7 +210,8 @@ def fit(times: dict[str, list[Timing]], limits: Machine) -> Machine:
     """
     overhead, efficiency = {}, {}
     for algorithm, timings in times.items():
-        kinds = sorted({_kind(stage.name) for stage in timings[0][0].stages})
+        stages = {stage.name for cost, _ in timings for stage in cost.stages}
+        kinds = sorted({_kind(name) for name in stages})
         rows, seconds = [], np.array([measured for _, measured in timings])
         for cost, _ in timings:
             row = [1e-6] + [0.0] * len(kinds)
@@ -221,10 +223,10 @@ def fit(times: dict[str, list[Timing]], limits: Machine) -> Machine:
         lowest = [0.0] + [1.0] * len(kinds)
         found = least_squares(np.array(rows) / seconds[:, None], np.ones(len(seconds)), lowest)
         overhead[algorithm] = float(found[0]) * 1e-6
-        for stage in timings[0][0].stages:
-            column = 1 + kinds.index(_kind(stage.name))
+        for name in sorted(stages):
+            column = 1 + kinds.index(_kind(name))
             if any(row[column] for row in rows):
-                efficiency[f"{algorithm}.{stage.name}"] = 1 / float(found[column])
+                efficiency[f"{algorithm}.{name}"] = 1 / float(found[column])
     return replace(limits, overhead=overhead, efficiency=efficiency)
 
 

@@ -54,7 +54,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 # Fewer do not repay bringing the weights into panels.
-_FEWEST_ROWS = 16
+_FEWEST_ROWS = 32
 
 
 def _is_ours(x: Tensor, weight: Tensor, bias: Tensor | None, rows: int) -> bool:

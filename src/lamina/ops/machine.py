@@ -18,7 +18,7 @@ from lamina.theory.limits import Machine
 _SIDE = 1024  # of the matrices: 12 MB, work for 15 ms at 150 GFLOP/s
 _COPIED = 64 << 20  # bytes: more than any last cache of a desktop
 _ROUNDS = 6
-_ENOUGH = 2e-3  # seconds of arithmetic in which starting the threads does not count
+_ENOUGH = 8e-3  # seconds of arithmetic in which starting the threads does not count
 
 
 def measure() -> Machine:

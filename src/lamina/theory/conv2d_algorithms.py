@@ -69,7 +69,8 @@ blocks back at once, and the system clears each page when it is first touched.""
 def direct(problem: Problem) -> AlgorithmCost:
     """The sum as it is written, blocked over registers; only the weights are laid out anew.
 
-    Every tap of every position is an address to be looked up. In the weight's gradient each
+    Every tap of every position is an address to be looked up; where channels are few, every row of
+    taps. In the weight's gradient each
     thread sums its share of the positions, and the sums are added up in the weight's layout; where
     the weight is the larger of the two, threads share its panels instead.
     """
@@ -82,20 +83,34 @@ def direct(problem: Problem) -> AlgorithmCost:
         shared = min(problem.threads, panels) if packed > 4 * problem.positions else 1
         copies = problem.threads // shared
     positions = DIRECT_POSITIONS[problem.pass_]
+    looked_up = problem.kernel_size[0] if _takes_rows(problem) else taps
     stages = (
         Stage("pack", 0, problem.weights + copies * packed),
-        Stage("gather", 0, 0, cached_bytes=8 * problem.positions * taps),
+        Stage("gather", 0, 0, cached_bytes=8 * problem.positions * looked_up),
         Stage("product", 2 * problem.positions * taps * problem.register_pairs, moved),
     )
     beside = positions * (problem.itemsize * PANEL_REGISTERS * problem.lanes + 8 * taps)
     return AlgorithmCost("direct", stages, copies * packed + problem.threads * beside)
 
 
+FEW_CHANNELS = 16
+"""Below them the direct sum takes a row of taps as one stretch."""
+
+
+def _takes_rows(problem: Problem) -> bool:
+    return (
+        problem.pass_ != "input_gradient"
+        and problem.groups == 1
+        and problem.input_shape[1] < FEW_CHANNELS
+        and problem.dilation[1] == 1
+    )
+
+
 def onednn(problem: Problem) -> AlgorithmCost:
     """PyTorch's own: the direct sum on weights that every call lays out anew.
 
     Not one of ``ALGORITHMS``: what it does for a shape is its own affair, and only its time is
-    modelled.
+    modelled, a strided one's by a share of its own.
     """
     flops = 2 * problem.positions * prod(problem.kernel_size) * problem.register_pairs
     moved = problem.inputs + problem.weights + problem.outputs
@@ -106,7 +121,7 @@ def onednn(problem: Problem) -> AlgorithmCost:
     }[problem.pass_]
     stages = (
         Stage("pack", 0, 2 * problem.weights),
-        Stage("product", flops, moved),
+        Stage("product" if problem.stride == (1, 1) else "strided_product", flops, moved),
         Stage("first_touch", 0, result if result > FRESH_BYTES else 0),
     )
     return AlgorithmCost("onednn", stages)
