@@ -33,6 +33,8 @@ class Between {
         end_(std::clamp<int64_t>(size - first, begin_, lanes)),
         mask_(lanes_between(begin_, end_)) {}
 
+  int64_t first() const { return first_; }
+
   // `fill` in the other lanes.
   template <bool Amid>
   [[gnu::always_inline]] Vector load(const float* row, Vector fill) const {
@@ -132,6 +134,7 @@ class TapsOfWindows {
 
   template <bool Amid, typename Use>
   [[gnu::always_inline]] void of_row(const float* row, Vector fill, const Use& use) const {
+    for (int part : {0, 1}) __builtin_prefetch(row + from_[part].first() + prefetch_distance);
     const Vector a = from_[0].load<Amid>(row, fill), b = from_[1].load<Amid>(row, fill);
     use(take_alternate(a, b, 0), 0);
     use(take_alternate(a, b, 1), 1);
