@@ -23,8 +23,7 @@ inline bool goes_by_pairs(const Geometry& g) {
 #if !defined(LAMINA_ISA_scalar)
 
 // Which lanes of elements first, first + 1, ... a row of `size` elements has. Where the row lies
-// `Amid` others of its tensor the register is read whole: processors do not prefetch for masked
-// loads.
+// `Amid` others of its tensor the register is read whole.
 class Between {
  public:
   Between(int64_t first, int64_t size)
@@ -38,13 +37,7 @@ class Between {
   // `fill` in the other lanes.
   template <bool Amid>
   [[gnu::always_inline]] Vector load(const float* row, Vector fill) const {
-    if constexpr (Amid) {
-      Vector v = lamina::LAMINA_ISA::load(row + first_);
-#if defined(__AVX512F__)
-      asm("" : "+v"(v));  // or the compiler makes it a masked load again
-#endif
-      return choose(mask_, v, fill);
-    }
+    if constexpr (Amid) return choose(mask_, load_whole(row + first_), fill);
 #if defined(__AVX512F__)
     return (Vector)_mm512_mask_loadu_ps((__m512)fill, mask_, row + first_);
 #else

@@ -7,6 +7,7 @@
 #include <limits>
 #include <type_traits>
 
+#include "common/whole_load.h"
 #include "pool2d/places-inl.h"
 #include "pool2d/pool2d.h"
 
@@ -128,7 +129,7 @@ void sum_where_largest(const Run* runs, Count count, Repeats repeats, float* dx)
     Vector sum{};
     for (int64_t r = 0; r < count; ++r)
       sum = Places(run[r].places + from, width)
-                .add_where(Places(run[r].tap), sum, load(run[r].values + from, width));
+                .add_where(Places(run[r].tap), sum, load_whole(run[r].values + from, width));
     put<Streaming>(dx + to, sum, width);
   });
 }
