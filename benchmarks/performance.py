@@ -31,6 +31,8 @@ def render(page: str, results: str) -> str:
         return f"<!-- rows: {match[1]} -->\n{to_markdown(table)}\n<!-- end -->"
 
     page = re.sub(r"<!-- rows: ([\w ]+?) -->.*?<!-- end -->", rows_of, page, flags=re.DOTALL)
+    trials = [row.trials for row in rows]
+    facts["trials of a row"] = f"{min(trials)} to {max(trials)}"
     shown = f"<!-- facts -->\n{to_markdown(_facts(facts))}\n<!-- end -->"
     return re.sub(r"<!-- facts -->.*?<!-- end -->", lambda _: shown, page, flags=re.DOTALL)
 

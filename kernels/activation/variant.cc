@@ -5,6 +5,7 @@
 #include "common/activation-inl.h"
 #include "common/parallel_for.h"
 #include "common/vector.h"
+#include "common/whole_load.h"
 
 namespace lamina::activation::LAMINA_ISA {
 namespace {
@@ -164,7 +165,7 @@ void backward(Function function, const float* saved, const float* dy, int64_t si
               float negative_slope, float* dx) {
   with_function(function, [&]<Function F>() {
     for_all(size, dx, [=](int64_t at, auto part) {
-      return gradient<F>(load(saved + at, part), load(dy + at, part), negative_slope);
+      return gradient<F>(load(saved + at, part), load_whole(dy + at, part), negative_slope);
     });
   });
 }

@@ -43,7 +43,6 @@ struct Finish {
   void (*activate)(Vector*, int, float);  // or null
   float low, high;                        // what a clamp is enough for needs no call
   float negative_slope;
-  bool streaming;
 };
 
 template <int Value>
@@ -110,11 +109,7 @@ template <int Columns, typename Width>
     by.activate(z, Columns, by.negative_slope);
     for (int k = 0; k < Columns; ++k) total[k] = z[k];
   }
-  if (by.streaming) {
-    for (int k = 0; k < Columns; ++k) put<true>(out + k * pitch, total[k], width);
-  } else {
-    for (int k = 0; k < Columns; ++k) put<false>(out + k * pitch, total[k], width);
-  }
+  for (int k = 0; k < Columns; ++k) store(out + k * pitch, total[k], width);
 }
 
 // The phase's columns of one row of the output. Taps == 0: the phase's own number, at any step.
@@ -149,8 +144,7 @@ void correlate(const Phase& phase, const Line<const float>* lines, int count, Pi
     for_registers(pitch.column, [&](int64_t c, auto width) {
       prefetch_columns<n * Step, false>(
           newest + c + (first + blocks_ahead * n * Step + Taps) * source_pitch, source_pitch);
-      if (!by.streaming)
-        prefetch_columns<n, true>(out + (t + blocks_ahead * n) * out_pitch + c, out_pitch);
+      prefetch_columns<n, true>(out + (t + blocks_ahead * n) * out_pitch + c, out_pitch);
       Vector total[n];
       for (int k = 0; k < n; ++k) total[k] = bias(c, width);
       for (const Line<const float>* line = lines; line < lines + count; ++line) {
@@ -263,10 +257,10 @@ void activate_registers(Vector* z, int count, float negative_slope) {
   for (int k = 0; k < count; ++k) z[k] = activate<A>(z[k], negative_slope);
 }
 
-inline Finish finish_of(Epilogue epilogue, const float* bias, bool streaming) {
+inline Finish finish_of(Epilogue epilogue, const float* bias) {
   const lamina::Finish plain = {nullptr, nullptr, epilogue};
   const Clamp clamp = clamp_of(plain);
-  Finish finish = {bias, nullptr, clamp.low, clamp.high, epilogue.negative_slope, streaming};
+  Finish finish = {bias, nullptr, clamp.low, clamp.high, epilogue.negative_slope};
   if (is_clamp(plain)) return finish;
   finish.low = -std::numeric_limits<float>::infinity();
   with_activation(epilogue.activation,

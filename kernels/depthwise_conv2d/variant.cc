@@ -36,13 +36,15 @@ void for_rows(const Plan& plan, Range range, const Begin& begin, const Body& row
   streaming_fence();
 }
 
-// Streaming stores need every row to begin on a register's boundary.
+// Streaming stores need every row to begin on a register's boundary. Channels-last they would go
+// here and there, several columns of one register of channels at a time: that takes up to three
+// times as long as ordinary ones.
 bool should_stream(const float* tensor, const Shape& shape, int64_t channels, int64_t height,
                    int64_t width) {
   const int64_t bytes =
       shape.images * channels * height * width * static_cast<int64_t>(sizeof(float));
-  return tensor && bytes >= streaming_bytes && is_aligned(tensor) &&
-         (shape.channels_last ? channels : width) % lanes == 0;
+  return tensor && !shape.channels_last && bytes >= streaming_bytes && is_aligned(tensor) &&
+         width % lanes == 0;
 }
 
 void forward(const float* x, const float* weight, const float* bias, const Shape& shape,

@@ -86,9 +86,9 @@ class Worker {
   void forward(int64_t i, bool streaming) {
     const Row<float> y = output_row(tensors_.y, i);
     if (plan_.shape.channels_last) {
-      correlate_output(i, finish_of(activator_.epilogue, bias(), streaming), y.data);
+      correlate_output(i, finish_of(activator_.epilogue, bias()), y.data);
     } else {
-      correlate_output(i, finish_of(activator_.epilogue, bias(), false), row_.data());
+      correlate_output(i, finish_of(activator_.epilogue, bias()), row_.data());
       unpack(row_.data(), plan_.pitch.column, streaming, y);
     }
   }
@@ -104,7 +104,7 @@ class Worker {
     }
     const Row<float> dx = input_row(tensors_.dx, r);
     const int64_t pitch = plan_.pitch.column, multiplier = plan_.shape.multiplier;
-    correlate_all(plan_.gradient, sources_, finish_of(none, nullptr, streaming && plan_.direct),
+    correlate_all(plan_.gradient, sources_, finish_of(none, nullptr),
                   plan_.direct ? dx.data : row_.data());
     if (multiplier > 1) {
       reduce(row_.data(), multiplier, pitch, dx);
@@ -186,7 +186,7 @@ class Worker {
         pack(dy, plan_.pitch.column, to);
         return;
       }
-      correlate_output(i, finish_of(none, bias(), false), to);
+      correlate_output(i, finish_of(none, bias()), to);
       if (!plan_.shape.channels_last) pack(dy, plan_.pitch.column, row_.data());
       activator_.gradient(plan_.shape.channels_last ? dy.data : row_.data(),
                           horizontal_.output_size * plan_.pitch.column,

@@ -23,8 +23,7 @@ inline bool goes_by_pairs(const Geometry& g) {
 #if !defined(LAMINA_ISA_scalar)
 
 // Which lanes of elements first, first + 1, ... a row of `size` elements has. Where the row lies
-// `Amid` others of its tensor the register is read whole: processors do not prefetch for masked
-// loads.
+// `Amid` others of its tensor the register is read whole.
 class Between {
  public:
   Between(int64_t first, int64_t size)
@@ -33,16 +32,12 @@ class Between {
         end_(std::clamp<int64_t>(size - first, begin_, lanes)),
         mask_(lanes_between(begin_, end_)) {}
 
+  int64_t first() const { return first_; }
+
   // `fill` in the other lanes.
   template <bool Amid>
   [[gnu::always_inline]] Vector load(const float* row, Vector fill) const {
-    if constexpr (Amid) {
-      Vector v = lamina::LAMINA_ISA::load(row + first_);
-#if defined(__AVX512F__)
-      asm("" : "+v"(v));  // or the compiler makes it a masked load again
-#endif
-      return choose(mask_, v, fill);
-    }
+    if constexpr (Amid) return choose(mask_, load_whole(row + first_), fill);
 #if defined(__AVX512F__)
     return (Vector)_mm512_mask_loadu_ps((__m512)fill, mask_, row + first_);
 #else
@@ -132,6 +127,7 @@ class TapsOfWindows {
 
   template <bool Amid, typename Use>
   [[gnu::always_inline]] void of_row(const float* row, Vector fill, const Use& use) const {
+    for (int part : {0, 1}) __builtin_prefetch(row + from_[part].first() + prefetch_distance);
     const Vector a = from_[0].load<Amid>(row, fill), b = from_[1].load<Amid>(row, fill);
     use(take_alternate(a, b, 0), 0);
     use(take_alternate(a, b, 1), 1);

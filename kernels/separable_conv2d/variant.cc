@@ -116,7 +116,7 @@ class Worker {
         ring_(scratch),
         band_(scratch + (expand ? slots_ * row_size() : 0)),
         y_(y) {
-    finish_ = depthwise::finish_of(finish.epilogue, plan.bias, false);
+    finish_ = depthwise::finish_of(finish.epilogue, plan.bias);
   }
 
   static int64_t ring_rows(const Shape& s, int64_t band_rows) {
