@@ -28,7 +28,7 @@ KINDS = (
     "squeeze_excite",
 )
 _MADE_OF = {
-    "separable_conv2d": "depthwise_conv2d, then conv2d",
+    "dense": "conv2d for many rows, PyTorch's op for few",
     "squeeze_excite": "pool2d, then dense and activation",
 }
 _DISTRIBUTIONS = ("torch", "lightning", "numpy", "keras", "safetensors", "scikit-learn", "pillow")

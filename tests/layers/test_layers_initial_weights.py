@@ -45,7 +45,11 @@ def test_law_of_the_initial_weights(
         assert abs(ours.mean() - reference.mean()) < noise * deviation, label
         assert abs(ours.var() / reference.var() - 1) < noise * np.sqrt(2), label
         # The largest of n uniform draws lies within 10/n of the bound, but for e⁻¹⁰ of the time.
-        assert abs(np.abs(ours).max() / np.abs(reference).max() - 1) < 0.02, label
+        # Keras's torch backend draws a truncated normal four times at most: 4 in a million lie
+        # outside, which moves the bound of a whole tensor now and then.
+        bound = np.abs(reference).max()
+        assert (np.abs(ours) > 1.02 * bound).mean() < 1e-4, label
+        assert np.abs(ours).max() > 0.98 * bound, label
 
 
 def test_squeeze_excite_starts_as_two_1x1_convolutions(referee: Referee) -> None:
