@@ -47,8 +47,8 @@ struct Kernels {
   Passes direct;  // the sum as it is written: any shape
 
   // Winograd's F(4x4, 3x3), F(2x2, 3x3) and F(2x2, 5x5): square kernels of that side, stride and
-  // dilation 1, one group.
-  Passes winograd_4x4, winograd_2x2, winograd_5x5;
+  // dilation 1, one group; and 4x4 and 2x2 outputs of 3x3 kernels at stride 2.
+  Passes winograd_4x4, winograd_2x2, winograd_5x5, strided_4x4, strided_2x2;
 
   // NCHW to channels-last, and back.
   void (*to_channels_last)(const float* x, int64_t images, int64_t channels, int64_t pixels,

@@ -83,6 +83,7 @@ constexpr Passes passes = {forward, input_gradient, weight_gradient};
 
 }  // namespace
 
-extern const Kernels reference = {passes, passes, passes, passes, reorder<true>, reorder<false>};
+extern const Kernels reference = {passes, passes, passes,        passes,
+                                  passes, passes, reorder<true>, reorder<false>};
 
 }  // namespace lamina::conv2d

@@ -174,6 +174,31 @@ int main() {
           }
         }
     }
+    // At stride 2, with tiles that begin at an even pixel of the padded image and at an odd one.
+    const auto strided = [&](int64_t images, int64_t inputs, int64_t outputs, int64_t height,
+                             int64_t width, int64_t top, int64_t left, int64_t after) {
+      Case c = window(images, inputs, outputs, height, width, 3, top, after, left, after);
+      c.stride[0] = c.stride[1] = 2;
+      return c;
+    };
+    const Case halving[] = {
+        strided(1, 1, 1, 1, 1, 1, 1, 1),
+        strided(1, 1, 1, 3, 3, 0, 0, 0),
+        strided(2, 3, 5, 4, 4, 1, 1, 1),
+        strided(2, 3, 5, 16, 17, 1, 1, 0),
+        strided(1, 17, 33, 9, 18, 0, 0, 1),
+        strided(2, 8, 70, 11, 13, 0, 1, 2),
+        strided(1, 5, 7, 6, 6, 5, 3, 2),
+        strided(1, 4, 4, 9, 3, 6, 4, 7),
+        strided(2, 65, 15, 15, 33, 1, 2, 0),
+        strided(4, 8, 24, 130, 121, 1, 1, 1),  // blocks of every thread's own
+        strided(2, 200, 300, 9, 8, 1, 1, 1),   // few tiles beside the weights
+    };
+    for (const Case& c : halving)
+      for (int misalignment : {0, 13}) {
+        compare("strided 4x4", tested.strided_4x4, c, misalignment, 1e-5, 3e-5);
+        compare("strided 2x2", tested.strided_2x2, c, misalignment, 3e-6, 3e-6);
+      }
     // Few tiles beside the weights.
     compare("winograd 4x4", tested.winograd_4x4, square(2, 200, 300, 7, 3), 3, 2e-5, 1e-4);
     compare("winograd 2x2", tested.winograd_2x2, square(1, 290, 300, 5, 3), 0, 3e-6, 3e-6);

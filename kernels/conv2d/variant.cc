@@ -27,6 +27,9 @@ void direct_input_gradient(const float* dy, Filter<const float> w, const Shape& 
 template <typename S>
 constexpr Passes winograd_passes = {winograd<S>, winograd_input_gradient<S>,
                                     winograd_weight_gradient<S>};
+template <int Out, typename S = StridedScheme<Out>>
+constexpr Passes strided_passes = {winograd<S>, strided_input_gradient<Out>,
+                                   winograd_weight_gradient<S>};
 
 }  // namespace
 
@@ -34,6 +37,8 @@ extern const Kernels table = {{direct, direct_input_gradient, direct_weight_grad
                               winograd_passes<Scheme<4, 3>>,
                               winograd_passes<Scheme<2, 3>>,
                               winograd_passes<Scheme<2, 5>>,
+                              strided_passes<4>,
+                              strided_passes<2>,
                               reorder<true>,
                               reorder<false>};
 

@@ -8,6 +8,7 @@ from lamina.theory import conv2d as theory
 from lamina.theory.limits import Machine
 
 CASE = theory.problem((4, 64, 28, 28), 64, 3, padding=1, threads=2)
+STRIDED = theory.problem((4, 256, 28, 28), 256, 3, 2, padding=1, threads=2)
 
 
 def on(monkeypatch, **shares):
@@ -20,10 +21,19 @@ def on(monkeypatch, **shares):
 
 
 @pytest.mark.parametrize("name", conv2d_choice.CANDIDATES)
-def test_the_machine_decides(monkeypatch, name):
+@pytest.mark.parametrize("case", [CASE, STRIDED], ids=["stride 1", "stride 2"])
+def test_the_machine_decides(monkeypatch, name, case):
     for pass_ in conv2d_choice.PASSES:
         on(monkeypatch, **{name: 1.0})
-        assert [conv2d_choice.choose(CASE.of(pass_)) for _ in range(3)] == [name] * 3
+        assert [conv2d_choice.choose(case.of(pass_)) for _ in range(3)] == [name] * 3
+
+
+def test_fewer_products_decide_at_stride_2_where_channels_are_many(monkeypatch):
+    on(monkeypatch, **dict.fromkeys(conv2d_choice.CANDIDATES, 1.0))
+    for pass_ in conv2d_choice.PASSES:
+        few = theory.problem((4, 3, 28, 28), 8, 3, 2, padding=1, threads=2, pass_=pass_)
+        assert conv2d_choice.choose(STRIDED.of(pass_)) in conv2d_choice.WINOGRAD
+        assert conv2d_choice.choose(few) not in conv2d_choice.WINOGRAD
 
 
 def test_a_new_calibration_is_heeded_at_once(monkeypatch):
@@ -48,7 +58,10 @@ def test_strict_numerics_never_pick_winograd(monkeypatch):
     ("change", "served"),
     [
         ({}, {"onednn", "direct", "winograd_4x4", "winograd_2x2", "im2col", "fft"}),
-        ({"stride": 2}, {"onednn", "direct", "im2col"}),
+        ({"stride": 2}, {"onednn", "direct", "winograd_4x4", "winograd_2x2", "im2col"}),
+        ({"stride": 2, "kernel_size": 5}, {"onednn", "direct", "im2col"}),
+        ({"stride": 3}, {"onednn", "direct", "im2col"}),
+        ({"stride": (1, 2)}, {"onednn", "direct", "im2col"}),
         ({"dilation": 2}, {"onednn", "direct", "im2col", "fft"}),
         ({"kernel_size": 5}, {"onednn", "direct", "winograd_2x2", "im2col", "fft"}),
         ({"kernel_size": 1}, {"onednn", "direct", "im2col", "fft"}),

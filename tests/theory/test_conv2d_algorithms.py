@@ -99,6 +99,30 @@ def test_products_of_winograd_are_four_ninths_and_a_quarter():
         assert Fraction(product, 2 * case.macs) == share
 
 
+def test_products_at_stride_2():
+    """25/36 and 81/144 of the sum; what is stored of a tile are the distinct rows."""
+    case = conv2d.problem((1, 8, 16, 16), 8, 3, 2, padding=1)
+    for name, share in (("winograd_2x2", Fraction(25, 36)), ("winograd_4x4", Fraction(81, 144))):
+        for pass_ in PASSES:
+            product = stages(algorithms.ALGORITHMS[name](case.of(pass_)))["product"].flops
+            assert Fraction(product, 2 * case.macs) == share
+    found = stages(algorithms.winograd_2x2(case))
+    assert found["input_transform"].cached_bytes == 4 * 25 * 16 * 8  # 4 x 4 tiles, 8 channels
+    assert found["product"].bytes_moved == 4 * 16 * 64
+    assert found["output_transform"].cached_bytes == 4 * 9 * 16 * 8
+    # By columns 0 2, 0 2 and 2 4 of the data's matrix, one addition each, and three copies.
+    assert found["input_transform"].flops == 16 * 8 * 2 * (5 + 5)
+
+
+def test_winograd_strided_input_gradient_tiles_by_the_paddings_parity():
+    def tiles(padding):
+        case = conv2d.problem((1, 3, 8, 8), 5, 3, 2, padding, pass_="input_gradient")
+        return stages(algorithms.winograd_2x2(case))["product"].flops // (2 * 25 * 15)
+
+    assert tiles(((1, 1), (1, 1))) == tiles(((0, 1), (0, 1))) == 2 * 2
+    assert tiles(((1, 1), (0, 1))) == 3 * 2
+
+
 def test_winograd_input_gradient_tiles_the_input():
     case = conv2d.problem((1, 3, 9, 9), 5, 3, pass_="input_gradient")  # 9 x 9 -> 7 x 7
     product = stages(algorithms.winograd_4x4(case))["product"].flops
@@ -218,7 +242,10 @@ def test_compare_is_sorted_and_complete():
         ("winograd_2x2", {"kernel_size": 5}, None),
         ("winograd_2x2", {"kernel_size": 7}, "kernel_size must be 3 or 5, got (7, 7)"),
         ("winograd_4x4", {"dilation": 2}, "dilation must be 1, got (2, 2)"),
-        ("winograd_4x4", {"stride": 2}, "stride must be 1, got (2, 2)"),
+        ("winograd_4x4", {"stride": 2}, None),
+        ("winograd_2x2", {"stride": (1, 2)}, "stride must be 1 or 2, got (1, 2)"),
+        ("winograd_2x2", {"stride": 2, "kernel_size": 5}, "stride must be 1, got (2, 2)"),
+        ("fft", {"stride": 2}, "stride must be 1, got (2, 2)"),
         ("implicit_gemm", {}, "kernel_size must be 1, got (3, 3)"),
         (
             "implicit_gemm",

@@ -56,11 +56,11 @@ def conv2d(
         groups: into how many independent convolutions the channels are split.
         algorithm: ``"auto"`` takes for each of the three passes the one that the cost model of
             ``theory.conv2d`` predicts to be the fastest on this machine. ``"direct"`` is the sum
-            in our kernel, ``"winograd"`` takes a quarter of its products (3×3 or 5×5 kernels,
-            stride and dilation 1, one group), ``"im2col"`` copies windows to a matrix, ``"fft"``
-            multiplies spectra (stride 1), ``"onednn"`` is PyTorch's own, which also serves other
-            dtypes than float32, other devices, function transforms and autocast whatever is asked
-            for.
+            in our kernel, ``"winograd"`` takes a quarter to two thirds of its products (3×3 or
+            5×5 kernels at stride 1, 3×3 at stride 2; dilation 1, one group), ``"im2col"`` copies
+            windows to a matrix, ``"fft"`` multiplies spectra (stride 1), ``"onednn"`` is PyTorch's
+            own, which also serves other dtypes than float32, other devices, function transforms
+            and autocast whatever is asked for.
         activation: applied to the result: "relu", "relu6", "leaky_relu", "silu", "hardswish" or
             None. Without gradients it costs no pass over memory of its own.
         negative_slope: of leaky_relu.

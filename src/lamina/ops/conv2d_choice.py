@@ -39,7 +39,8 @@ def check(algorithm: str, kernel_size: Pair, stride: Pair, dilation: Pair, group
     if algorithm == "winograd":
         if get_numerics() == "strict":
             raise ValueError('algorithm: "winograd" is ruled out by set_numerics("strict")')
-        allowed = {"kernel_size": ((3, 3), (5, 5)), "stride": ((1, 1),), "dilation": ((1, 1),)}
+        strides = ((1, 1), (2, 2)) if kernel_size == (3, 3) else ((1, 1),)
+        allowed = {"kernel_size": ((3, 3), (5, 5)), "stride": strides, "dilation": ((1, 1),)}
         given = {"kernel_size": kernel_size, "stride": stride, "dilation": dilation}
     elif algorithm == "fft":
         allowed, given = {"stride": ((1, 1),)}, {"stride": stride}

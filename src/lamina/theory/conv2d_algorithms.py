@@ -9,8 +9,9 @@ im2col         the same, after every window of an image was copied to a row of a
                elements written and read again; workspace: the matrix of one image
 winograd_2x2   F(2x2, 3x3): 2 * 16 P M C/groups, P = N ceil(Ho/2) ceil(Wo/2) tiles: 16/36 of the
                direct sum; and the transforms, P C, P M and M C/groups of them. For 5x5 kernels
-               F(2x2, 5x5): 36 in the place of 16, 36/100 of the direct sum
-winograd_4x4   F(4x4, 3x3): 2 * 36 P M C/groups, P = N ceil(Ho/4) ceil(Wo/4): 36/144
+               F(2x2, 5x5): 36 in the place of 16, 36/100 of it; at stride 2, 3x3, 25 and 25/36
+winograd_4x4   F(4x4, 3x3): 2 * 36 P M C/groups, P = N ceil(Ho/4) ceil(Wo/4): 36/144; at stride 2
+               81 in the place of 36, 81/144
 fft            one real Fourier transform of F = Fh * Fw points, 2.5 F log2 F, for each of N C,
                M C/groups and N M planes, and 8 N M C/groups Fh (Fw/2 + 1) for complex products
 ============== =============================================================================
@@ -166,19 +167,24 @@ def winograd_cost(problem: Problem, output_tile: int) -> AlgorithmCost:
     For the weight's gradient the data stay what they were, dy is transformed with A in the place
     of the weights with G, the products are summed over the tiles, and G^T makes r x r of them.
     """
-    a, g, b = winograd.transforms(output_tile, problem.kernel_size[0])
-    points = len(b) ** 2
-    read, written = problem.inputs, problem.outputs
-    result = problem.output_shape
-    if problem.pass_ == "input_gradient":
-        result, read, written = problem.input_shape, written, read
-    tiles = result[0] * -(-result[2] // output_tile) * -(-result[3] // output_tile)
+    of_input = problem.pass_ == "input_gradient"
+    matrices = winograd.window_transforms(
+        output_tile, problem.kernel_size[0], problem.stride[0], of_input=of_input
+    )
+    products = len(matrices.input) ** 2
+    a, g, b = winograd.stored(matrices)
+    of_tiles, of_results, of_weights = (
+        problem.itemsize * count**2 for count in (len(b), len(a[0]), len(g))
+    )
     if problem.pass_ == "weight_gradient":
         a, g = winograd.transposed(a), winograd.transposed(g)
+    read, written = problem.inputs, problem.outputs
+    if of_input:
+        read, written = written, read
+    tiles = _winograd_tiles(problem, output_tile)
     sources = problem.whole_registers(problem.source_channels)
     results = problem.whole_registers(problem.result_channels)
-    point = problem.itemsize * points
-    transformed = point * problem.register_pairs
+    transformed = of_weights * problem.register_pairs
     stages = (
         Stage(
             "weight_transform",
@@ -189,29 +195,52 @@ def winograd_cost(problem: Problem, output_tile: int) -> AlgorithmCost:
             "input_transform",
             tiles * sources * winograd.tile_flops(b),
             read,
-            cached_bytes=point * tiles * sources,
+            cached_bytes=of_tiles * tiles * sources,
         ),
-        Stage("product", 2 * points * tiles * problem.register_pairs, transformed),
+        Stage("product", 2 * products * tiles * problem.register_pairs, transformed),
         Stage(
             "output_transform",
             tiles * results * winograd.tile_flops(a),
             written,
-            cached_bytes=point * tiles * results,
+            cached_bytes=of_results * tiles * results,
         ),
     )
-    workspace = _winograd_workspace(problem, point, tiles, sources + results)
+    tile = of_tiles * sources + of_results * results
+    workspace = _winograd_workspace(problem, of_weights, tile, tiles)
     return AlgorithmCost(f"winograd_{output_tile}x{output_tile}", stages, workspace)
 
 
-def _winograd_workspace(problem: Problem, point: int, tiles: int, channels: int) -> int:
-    """Bytes of transformed weights and tiles that are alive at once; ``point`` is a channel's."""
-    transformed, all_tiles = point * problem.register_pairs, point * channels * tiles
+def _winograd_tiles(problem: Problem, output_tile: int) -> int:
+    """Of all images.
+
+    Those of a strided input's gradient hold twice the pixels along an axis, and begin one before
+    the image where the padding is odd along this axis alone.
+    """
+    if problem.pass_ != "input_gradient":
+        images, _, *sizes = problem.output_shape
+        return images * prod(-(-size // output_tile) for size in sizes)
+    images, _, *sizes = problem.input_shape
+    side = output_tile * problem.stride[0]
+    before = [sides[0] % problem.stride[0] for sides in problem.padding]
+    if all(before):
+        before = [0, 0]
+    return images * prod(
+        -(-(n + skipped) // side) for n, skipped in zip(sizes, before, strict=True)
+    )
+
+
+def _winograd_workspace(problem: Problem, of_weights: int, tile: int, tiles: int) -> int:
+    """Bytes of transformed weights and tiles that are alive at once.
+
+    ``of_weights`` are those of a pair of channels, ``tile`` those of a tile.
+    """
+    transformed, all_tiles = of_weights * problem.register_pairs, tile * tiles
     panel = PANEL_REGISTERS * problem.lanes
     panels = -(-problem.result_channels // panel)
     few_tiles = all_tiles <= ALL_TILES_BYTES and transformed > PRIVATE_WEIGHT_BYTES
     if few_tiles and panels >= problem.threads:
         rows = 96 if problem.pass_ == "weight_gradient" else problem.source_channels
-        return all_tiles + problem.threads * point * panel * rows
+        return all_tiles + problem.threads * of_weights * panel * rows
     private = problem.threads * PRIVATE_BYTES
     if (
         problem.pass_ != "weight_gradient"
@@ -219,16 +248,16 @@ def _winograd_workspace(problem: Problem, point: int, tiles: int, channels: int)
         and all_tiles >= 4 * private
     ):
         return transformed + private
-    return transformed + min(all_tiles, max(BLOCK_BYTES, 64 * point * channels))
+    return transformed + min(all_tiles, max(BLOCK_BYTES, 64 * tile))
 
 
 def winograd_2x2(problem: Problem) -> AlgorithmCost:
-    """F(2x2, 3x3), or F(2x2, 5x5)."""
+    """F(2x2, 3x3), or F(2x2, 5x5), or 2x2 outputs of 3x3 at stride 2."""
     return winograd_cost(problem, 2)
 
 
 def winograd_4x4(problem: Problem) -> AlgorithmCost:
-    """F(4x4, 3x3)."""
+    """F(4x4, 3x3), or 4x4 outputs at stride 2."""
     return winograd_cost(problem, 4)
 
 
@@ -301,8 +330,11 @@ def why_not(algorithm: str, problem: Problem) -> str | None:
     one_of(algorithm, "algorithm", ALGORITHMS)
     if algorithm in ("direct", "im2col"):
         return None
-    if problem.stride != (1, 1):
-        return f"stride must be 1, got {problem.stride}"
+    strides = [1]
+    if algorithm in ("winograd_2x2", "winograd_4x4") and problem.kernel_size == (3, 3):
+        strides.append(2)
+    if problem.stride not in [(stride, stride) for stride in strides]:
+        return f"stride must be {' or '.join(map(str, strides))}, got {problem.stride}"
     if algorithm == "implicit_gemm":
         if problem.kernel_size != (1, 1):
             return f"kernel_size must be 1, got {problem.kernel_size}"
