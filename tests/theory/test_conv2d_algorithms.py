@@ -90,6 +90,8 @@ def test_winograd_workspace_by_what_is_larger():
     deep = conv2d.problem((1, 512, 7, 7), 512, 3, padding=1, threads=2)
     panel = 4 * 36 * 512 * 4
     assert algorithms.winograd_4x4(deep).workspace_bytes == 4 * 36 * 4 * 1024 + 2 * panel
+    product = stages(algorithms.winograd_4x4(deep))["product"]  # finds its panel in the caches
+    assert (product.bytes_moved, product.cached_bytes) == (0, 4 * 36 * 512 * 512)
 
 
 def test_products_of_winograd_are_four_ninths_and_a_quarter():

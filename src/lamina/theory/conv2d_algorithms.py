@@ -185,11 +185,15 @@ def winograd_cost(problem: Problem, output_tile: int) -> AlgorithmCost:
     sources = problem.whole_registers(problem.source_channels)
     results = problem.whole_registers(problem.result_channels)
     transformed = of_weights * problem.register_pairs
+    tile = of_tiles * sources + of_results * results
+    # A panel of the weights at a time stays where its thread finds it again.
+    cached = transformed if _takes_all_tiles(problem, of_weights, tile, tiles) else 0
     stages = (
         Stage(
             "weight_transform",
             problem.register_pairs * winograd.tile_flops(g),
-            problem.weights + transformed,
+            problem.weights + transformed - cached,
+            cached_bytes=cached,
         ),
         Stage(
             "input_transform",
@@ -197,7 +201,12 @@ def winograd_cost(problem: Problem, output_tile: int) -> AlgorithmCost:
             read,
             cached_bytes=of_tiles * tiles * sources,
         ),
-        Stage("product", 2 * products * tiles * problem.register_pairs, transformed),
+        Stage(
+            "product",
+            2 * products * tiles * problem.register_pairs,
+            transformed - cached,
+            cached_bytes=cached,
+        ),
         Stage(
             "output_transform",
             tiles * results * winograd.tile_flops(a),
@@ -205,7 +214,6 @@ def winograd_cost(problem: Problem, output_tile: int) -> AlgorithmCost:
             cached_bytes=of_results * tiles * results,
         ),
     )
-    tile = of_tiles * sources + of_results * results
     workspace = _winograd_workspace(problem, of_weights, tile, tiles)
     return AlgorithmCost(f"winograd_{output_tile}x{output_tile}", stages, workspace)
 
@@ -229,6 +237,16 @@ def _winograd_tiles(problem: Problem, output_tile: int) -> int:
     )
 
 
+def _takes_all_tiles(problem: Problem, of_weights: int, tile: int, tiles: int) -> bool:
+    """Whether all tiles are transformed at once; arguments as for ``_winograd_workspace``."""
+    panels = -(-problem.result_channels // (PANEL_REGISTERS * problem.lanes))
+    return (
+        tile * tiles <= ALL_TILES_BYTES
+        and of_weights * problem.register_pairs > PRIVATE_WEIGHT_BYTES
+        and panels >= problem.threads
+    )
+
+
 def _winograd_workspace(problem: Problem, of_weights: int, tile: int, tiles: int) -> int:
     """Bytes of transformed weights and tiles that are alive at once.
 
@@ -236,9 +254,7 @@ def _winograd_workspace(problem: Problem, of_weights: int, tile: int, tiles: int
     """
     transformed, all_tiles = of_weights * problem.register_pairs, tile * tiles
     panel = PANEL_REGISTERS * problem.lanes
-    panels = -(-problem.result_channels // panel)
-    few_tiles = all_tiles <= ALL_TILES_BYTES and transformed > PRIVATE_WEIGHT_BYTES
-    if few_tiles and panels >= problem.threads:
+    if _takes_all_tiles(problem, of_weights, tile, tiles):
         rows = 96 if problem.pass_ == "weight_gradient" else problem.source_channels
         return all_tiles + problem.threads * of_weights * panel * rows
     private = problem.threads * PRIVATE_BYTES
