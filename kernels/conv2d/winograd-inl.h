@@ -240,8 +240,8 @@ void winograd_input_gradient(const float* dy, Filter<const float> w, const Shape
   winograd_input_gradient<S>(from, w, to);
 }
 
-// Of stride 2: counted with the padding, a tile begins at an even pixel or at an odd one. The
-// image does so too, or follows a pixel of padding; which is less often of use than a whole tile.
+// Of stride 2: tiles begin at an even pixel of the padded image, or at an odd one, where the image
+// itself does so along both axes. Else a first pixel of padding is computed with it and left out.
 template <int Out>
 void strided_input_gradient(const float* dy, Filter<const float> w, const Shape& shape, float* dx) {
   Tiled<const float> from = tiled_output(shape, dy, Out);
