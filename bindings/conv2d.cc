@@ -37,6 +37,7 @@ static Filter<T> filter(Address address, const Strides& strides) {
 static const Passes& passes(const std::string& algorithm, const Pair& kernel_size) {
   const Kernels& all = kernels(active_isa());
   if (algorithm == "direct") return all.direct;
+  if (algorithm == "planes") return all.planes;
   if (algorithm == "winograd_4x4") return all.winograd_4x4;
   if (algorithm == "winograd_2x2") return kernel_size[0] == 5 ? all.winograd_5x5 : all.winograd_2x2;
   throw std::invalid_argument("algorithm: got '" + algorithm + "'");

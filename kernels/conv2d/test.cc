@@ -48,7 +48,7 @@ std::string describe(const char* algorithm, const Case& c) {
 
 // Winograd's transforms swell what they sum.
 void compare(const char* algorithm, const Passes& tested, const Case& c, int misalignment,
-             double tolerance, double gradient_tolerance) {
+             double tolerance, double gradient_tolerance, const Passes& truth = reference.direct) {
   std::mt19937 random(static_cast<unsigned>(c.inputs * 31 + c.height));
   const Shape shape = {c.images, c.inputs, c.outputs, c.groups, axis(c, 0), axis(c, 1)};
   const int64_t x_size = shape.pixels() * c.inputs, y_size = shape.positions() * c.outputs;
@@ -75,8 +75,7 @@ void compare(const char* algorithm, const Passes& tested, const Case& c, int mis
     Buffer y(y_size, misalignment), dx(x_size, misalignment), dw(w.size(), misalignment);
     Buffer expected_y(y_size), expected_dx(x_size), expected_dw(w.size());
     run(tested, channels_last_weight, channels_last_weight, y, dx, dw);
-    run(reference.direct, channels_last_weight, channels_last_weight, expected_y, expected_dx,
-        expected_dw);
+    run(truth, channels_last_weight, channels_last_weight, expected_y, expected_dx, expected_dw);
     // Relative to the root of the number of terms, which is the size of a typical sum.
     const auto typical = [](int64_t terms) { return std::sqrt(static_cast<double>(terms)); };
     test::expect_close(y, expected_y, tolerance, "output, " + what, typical(per_output));
@@ -141,6 +140,18 @@ int main() {
     for (const Case& c : any)
       for (int misalignment : {0, 13})
         compare("direct", tested.direct, c, misalignment, 3e-6, 3e-6);
+
+    const Case pointwise[] = {
+        square(1, 1, 1, 1, 1),     square(3, 5, 7, 3, 1),
+        square(5, 70, 130, 7, 1),   // panels that begin in one image and end in another
+        square(2, 66, 20, 40, 1),   // several threads, positions split
+        square(1, 300, 500, 5, 1),  // rows split
+        square(2, 1100, 9, 3, 1),   // a product in several stretches
+        square(1, 4, 3, 33, 1),     // several tiles of one image
+    };
+    for (const Case& c : pointwise)
+      for (int misalignment : {0, 13})
+        compare("planes", tested.planes, c, misalignment, 3e-6, 3e-6, reference.planes);
 
     const auto window = [](int64_t images, int64_t inputs, int64_t outputs, int64_t height,
                            int64_t width, int64_t taps, int64_t top, int64_t bottom, int64_t left,

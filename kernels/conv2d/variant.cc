@@ -2,6 +2,8 @@
 #include "conv2d/direct-inl.h"
 #include "conv2d/direct_weight_gradient-inl.h"
 #include "conv2d/layout-inl.h"
+#include "conv2d/planes-inl.h"
+#include "conv2d/planes_weight_gradient-inl.h"
 #include "conv2d/winograd-inl.h"
 #include "conv2d/winograd_weight_gradient-inl.h"
 
@@ -31,6 +33,7 @@ constexpr Passes winograd_passes = {winograd<S>, winograd_input_gradient<S>,
 }  // namespace
 
 extern const Kernels table = {{direct, direct_input_gradient, direct_weight_gradient},
+                              {planes, planes_input_gradient, planes_weight_gradient},
                               winograd_passes<Scheme<4, 3>>,
                               winograd_passes<Scheme<2, 3>>,
                               winograd_passes<Scheme<2, 5>>,

@@ -184,6 +184,7 @@ def _problem(
         pass_,
         torch.get_num_threads(),
         lanes=native.lanes(),
+        channels_last=native.is_channels_last(x),
     )
 
 

@@ -61,9 +61,10 @@ DIRECT_POSITIONS = {"forward": 96, "input_gradient": 96, "weight_gradient": 512}
 of gradients."""
 
 
-FRESH_BYTES = 32 << 20
-"""A result larger than that is in fresh memory at every call of PyTorch's: the C library gives such
-blocks back at once, and the system clears each page when it is first touched."""
+FRESH_BYTES = 8 << 20
+"""A result larger than that is in fresh memory at PyTorch's calls, and the system clears each page
+when it is first touched. The C library gives blocks past 32 MiB back at once, and smaller ones
+where with what was freed beside them they are more than twice the largest of them."""
 
 
 def direct(problem: Problem) -> AlgorithmCost:
@@ -89,8 +90,16 @@ def direct(problem: Problem) -> AlgorithmCost:
         Stage("gather", 0, 0, cached_bytes=8 * problem.positions * looked_up),
         Stage("product", 2 * problem.positions * taps * problem.register_pairs, moved),
     )
+    if not problem.is_matrix_product:  # which takes planes where they lie
+        stages += _reorder(problem)
     beside = positions * (problem.itemsize * PANEL_REGISTERS * problem.lanes + 8 * taps)
     return AlgorithmCost("direct", stages, copies * packed + problem.threads * beside)
+
+
+def _reorder(problem: Problem) -> tuple[Stage, ...]:
+    """NCHW images to channels-last and back: two of the pass's three tensors are images."""
+    moved = 2 * (problem.inputs + problem.outputs)
+    return () if problem.channels_last else (Stage("reorder", 0, moved),)
 
 
 FEW_CHANNELS = 16
@@ -123,6 +132,7 @@ def onednn(problem: Problem) -> AlgorithmCost:
         Stage("pack", 0, 2 * problem.weights),
         Stage("product" if problem.stride == (1, 1) else "strided_product", flops, moved),
         Stage("first_touch", 0, result if result > FRESH_BYTES else 0),
+        *_reorder(problem),
     )
     return AlgorithmCost("onednn", stages)
 
@@ -198,6 +208,7 @@ def winograd_cost(problem: Problem, output_tile: int) -> AlgorithmCost:
             written,
             cached_bytes=point * tiles * results,
         ),
+        *_reorder(problem),
     )
     workspace = _winograd_workspace(problem, point, tiles, sources + results)
     return AlgorithmCost(f"winograd_{output_tile}x{output_tile}", stages, workspace)
