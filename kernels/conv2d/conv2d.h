@@ -5,8 +5,8 @@
 // x zero outside of the image. With G groups output m of group g sees the inputs of that group.
 // A dense layer is the case of one image, one row, one tap.
 //
-// Images are dense and channels-last, channels vary fastest, but where it says NCHW. No extent is zero; tensors do not
-// overlap.
+// Images are dense and channels-last, channels vary fastest, but where it says NCHW. No extent is
+// zero; tensors do not overlap.
 #pragma once
 
 #include <cstdint>
