@@ -73,7 +73,8 @@ def direct(problem: Problem) -> AlgorithmCost:
     Every tap of every position is an address to be looked up; where channels are few, every row of
     taps. In the weight's gradient each
     thread sums its share of the positions, and the sums are added up in the weight's layout; where
-    the weight is the larger of the two, threads share its panels instead.
+    the weight is the larger of the two, threads share its panels instead. Of NCHW images, what is
+    a matrix product takes the planes where they lie.
     """
     taps = prod(problem.kernel_size)
     packed = problem.itemsize * taps * problem.register_pairs
@@ -85,13 +86,13 @@ def direct(problem: Problem) -> AlgorithmCost:
         copies = problem.threads // shared
     positions = DIRECT_POSITIONS[problem.pass_]
     looked_up = problem.kernel_size[0] if _takes_rows(problem) else taps
+    reorder = () if problem.is_matrix_product else _reorder(problem)
     stages = (
         Stage("pack", 0, problem.weights + copies * packed),
         Stage("gather", 0, 0, cached_bytes=8 * problem.positions * looked_up),
         Stage("product", 2 * problem.positions * taps * problem.register_pairs, moved),
+        *reorder,
     )
-    if not problem.is_matrix_product:  # which takes planes where they lie
-        stages += _reorder(problem)
     beside = positions * (problem.itemsize * PANEL_REGISTERS * problem.lanes + 8 * taps)
     return AlgorithmCost("direct", stages, copies * packed + problem.threads * beside)
 
