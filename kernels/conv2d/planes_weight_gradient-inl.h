@@ -1,6 +1,6 @@
 // The weight's gradient of a pointwise convolution of planes: a product over the positions. Planes
-// of one tensor are its rows where they lie; those of the tensor with fewer channels are
-// transposed, a tile of positions at a time.
+// of one tensor are its rows where they lie; those of the other, which has fewer channels where the
+// images are the larger part, are transposed, a tile of positions at a time.
 #pragma once
 
 #include <algorithm>
@@ -81,7 +81,7 @@ inline void planes_weight_gradient(const float* x, const float* dy, const Shape&
   const int64_t pixels = s.pixels() / s.images;
   PlanarImages<const float> rows = {dy, s.outputs, pixels}, columns = {x, s.inputs, pixels};
   int64_t row_stride = dw.output_stride, column_stride = dw.input_stride;
-  if (rows.channels < columns.channels) {
+  if (rows.channels < columns.channels && s.outputs < s.positions()) {
     std::swap(rows, columns);
     std::swap(row_stride, column_stride);
   }
@@ -90,27 +90,33 @@ inline void planes_weight_gradient(const float* x, const float* dy, const Shape&
   const Grid grid(s.positions() * s.outputs * s.inputs, panels, size > s.positions());
   const PlaneTiles tiles(s.images, pixels, grid.position_parts());
   const int64_t packed_size = PlaneTiles::most * panel;
-  Workspace workspace(grid.threads * packed_size + grid.position_parts() * round_up(size, 16));
-  float* const sums = workspace.data() + grid.threads * packed_size;
+  // The sums of one part may lie where they belong.
+  const bool in_place = grid.position_parts() == 1 && column_stride == 1 && row_stride == pitch;
+  Workspace workspace(grid.threads * packed_size +
+                      (in_place ? 0 : grid.position_parts() * round_up(size, 16)));
+  float* const sums = in_place ? dw.data : workspace.data() + grid.threads * packed_size;
   const PlaneGradientWorker worker(rows, columns, tiles);
   parallel_threads(grid.threads, [&](int thread) {
     worker.run(grid.positions(tiles.count(), thread), grid.panels(panels, thread),
                workspace.data() + thread * packed_size,
                sums + grid.position_part(thread) * round_up(size, 16));
   });
+  if (in_place) return;
 
-  parallel_for(rows.channels, 4, [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      float* const from = sums + row * pitch;
-      for (int part = 1; part < grid.position_parts(); ++part) {
-        const float* other = from + part * round_up(size, 16);
-        for (int64_t at = 0; at < pitch; at += lanes)
-          store(from + at, load(from + at) + load(other + at));
-      }
-      float* const to = dw.data + row * row_stride;
-      for (int64_t column = 0; column < columns.channels; ++column)
-        to[column * column_stride] = from[column];
+  parallel_for((rows.channels + lanes - 1) / lanes, 1, [&](int64_t begin, int64_t end) {
+    const int64_t first = begin * lanes, count = std::min(end * lanes, rows.channels) - first;
+    float* const from = sums + first * pitch;
+    for (int part = 1; part < grid.position_parts(); ++part) {
+      const float* other = from + part * round_up(size, 16);
+      for (int64_t at = 0; at < count * pitch; at += lanes)
+        store(from + at, load(from + at) + load(other + at));
     }
+    float* const to = dw.data + first * row_stride;
+    if (row_stride == 1)
+      return transpose_matrix(from, pitch, count, columns.channels, column_stride, to);
+    for (int64_t row = 0; row < count; ++row)
+      for (int64_t column = 0; column < columns.channels; ++column)
+        to[row * row_stride + column * column_stride] = from[row * pitch + column];
   });
 }
 

@@ -74,10 +74,11 @@ def direct(problem: Problem) -> AlgorithmCost:
     taps. In the weight's gradient each
     thread sums its share of the positions, and the sums are added up in the weight's layout; where
     the weight is the larger of the two, threads share its panels instead. Of NCHW images, what is
-    a matrix product takes the planes where they lie.
+    a matrix product takes the planes where they lie; with few positions, the weight.
     """
     taps = prod(problem.kernel_size)
-    packed = problem.itemsize * taps * problem.register_pairs
+    few = _has_few_positions(problem)
+    packed = 0 if few else problem.itemsize * taps * problem.register_pairs
     moved = problem.inputs + problem.weights + problem.outputs
     copies = 1
     if problem.pass_ == "weight_gradient":
@@ -86,15 +87,18 @@ def direct(problem: Problem) -> AlgorithmCost:
         copies = problem.threads // shared
     positions = DIRECT_POSITIONS[problem.pass_]
     looked_up = problem.kernel_size[0] if _takes_rows(problem) else taps
+    summed = problem.whole_registers(problem.positions) if few else problem.positions
     reorder = () if problem.is_matrix_product else _reorder(problem)
     stages = (
-        Stage("pack", 0, problem.weights + copies * packed),
+        Stage("pack", 0, 0 if few else problem.weights + copies * packed),
         Stage("gather", 0, 0, cached_bytes=8 * problem.positions * looked_up),
-        Stage("product", 2 * problem.positions * taps * problem.register_pairs, moved),
+        Stage("product", 2 * summed * taps * problem.register_pairs, moved),
         *reorder,
     )
     beside = positions * (problem.itemsize * PANEL_REGISTERS * problem.lanes + 8 * taps)
-    return AlgorithmCost("direct", stages, copies * packed + problem.threads * beside)
+    transposed = problem.inputs + problem.outputs if few else 0
+    workspace = transposed + copies * packed + problem.threads * beside
+    return AlgorithmCost("direct", stages, workspace)
 
 
 def _reorder(problem: Problem) -> tuple[Stage, ...]:
@@ -105,6 +109,19 @@ def _reorder(problem: Problem) -> tuple[Stage, ...]:
 
 FEW_CHANNELS = 16
 """Below them the direct sum takes a row of taps as one stretch."""
+
+
+FEW_POSITIONS = 64
+"""Of a matrix product whose weight is much the larger operand: the images are transposed for it."""
+
+
+def _has_few_positions(problem: Problem) -> bool:
+    return (
+        problem.is_matrix_product
+        and problem.pass_ != "input_gradient"  # which sums over the weight's rows
+        and problem.positions <= FEW_POSITIONS
+        and min(problem.source_channels, problem.result_channels) >= 4 * problem.positions
+    )
 
 
 def _takes_rows(problem: Problem) -> bool:
