@@ -90,6 +90,12 @@ def test_planes_of_a_matrix_product_are_not_reordered(monkeypatch):
     assert conv2d_choice.choose(strided) == "onednn"  # both reorder
 
 
+@pytest.mark.parametrize(("share", "chosen"), [(0.97, "direct"), (0.9, "onednn")])
+def test_a_tie_goes_to_the_kernels(monkeypatch, share, chosen):
+    on(monkeypatch, onednn=1.0, direct=share)
+    assert conv2d_choice.choose(CASE) == chosen
+
+
 def test_another_name():
     with pytest.raises(ValueError, match=r"^algorithm must be one of 'onednn', .* got 'strassen'$"):
         conv2d_choice.resolve("strassen", CASE)
