@@ -39,6 +39,7 @@ static const Passes& passes(const std::string& algorithm, const Pair& kernel_siz
   const Kernels& all = kernels(active_isa());
   const bool strided = stride[0] == 2;
   if (algorithm == "direct") return all.direct;
+  if (algorithm == "planes") return all.planes;
   if (algorithm == "winograd_4x4") return strided ? all.strided_4x4 : all.winograd_4x4;
   if (algorithm == "winograd_2x2" && kernel_size[0] == 5) return all.winograd_5x5;
   if (algorithm == "winograd_2x2") return strided ? all.strided_2x2 : all.winograd_2x2;

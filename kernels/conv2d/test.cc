@@ -48,7 +48,7 @@ std::string describe(const char* algorithm, const Case& c) {
 
 // Winograd's transforms swell what they sum.
 void compare(const char* algorithm, const Passes& tested, const Case& c, int misalignment,
-             double tolerance, double gradient_tolerance) {
+             double tolerance, double gradient_tolerance, const Passes& truth = reference.direct) {
   std::mt19937 random(static_cast<unsigned>(c.inputs * 31 + c.height));
   const Shape shape = {c.images, c.inputs, c.outputs, c.groups, axis(c, 0), axis(c, 1)};
   const int64_t x_size = shape.pixels() * c.inputs, y_size = shape.positions() * c.outputs;
@@ -75,8 +75,7 @@ void compare(const char* algorithm, const Passes& tested, const Case& c, int mis
     Buffer y(y_size, misalignment), dx(x_size, misalignment), dw(w.size(), misalignment);
     Buffer expected_y(y_size), expected_dx(x_size), expected_dw(w.size());
     run(tested, channels_last_weight, channels_last_weight, y, dx, dw);
-    run(reference.direct, channels_last_weight, channels_last_weight, expected_y, expected_dx,
-        expected_dw);
+    run(truth, channels_last_weight, channels_last_weight, expected_y, expected_dx, expected_dw);
     // Relative to the root of the number of terms, which is the size of a typical sum.
     const auto typical = [](int64_t terms) { return std::sqrt(static_cast<double>(terms)); };
     test::expect_close(y, expected_y, tolerance, "output, " + what, typical(per_output));
@@ -136,11 +135,25 @@ int main() {
         {1, 3, 4, 1, 7, 5, {1, 1}, {2, 3}, {1, 1}, {0, 0}, {0, 0}},
         {1, 2, 3, 1, 12, 10, {3, 2}, {4, 3}, {2, 6}, {1, 0}, {0, 3}},
         square(3, 20, 50, 40, 3),  // several threads, positions split
-        {1, 300, 500, 1, 1, 25, {1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}},  // panels split
+        {1, 150, 70, 1, 1, 17, {1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}},  // few pixels
+        square(2, 40, 61, 2, 1),
+        {1, 300, 500, 1, 1, 95, {1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}},  // panels split
     };
     for (const Case& c : any)
       for (int misalignment : {0, 13})
         compare("direct", tested.direct, c, misalignment, 3e-6, 3e-6);
+
+    const Case pointwise[] = {
+        square(1, 1, 1, 1, 1),     square(3, 5, 7, 3, 1),
+        square(5, 70, 130, 7, 1),   // panels that begin in one image and end in another
+        square(2, 66, 20, 40, 1),   // several threads, positions split
+        square(1, 300, 500, 5, 1),  // rows split
+        square(2, 1100, 9, 3, 1),   // a product in several stretches
+        square(1, 4, 3, 33, 1),     // several tiles of one image
+    };
+    for (const Case& c : pointwise)
+      for (int misalignment : {0, 13})
+        compare("planes", tested.planes, c, misalignment, 3e-6, 3e-6, reference.planes);
 
     const auto window = [](int64_t images, int64_t inputs, int64_t outputs, int64_t height,
                            int64_t width, int64_t taps, int64_t top, int64_t bottom, int64_t left,

@@ -1,5 +1,7 @@
 """Which algorithm auto takes: by the machine alone, within what numerics allow."""
 
+from dataclasses import replace
+
 import pytest
 
 from lamina import set_numerics
@@ -87,6 +89,24 @@ def test_winograd_is_the_faster_of_its_two_tiles(monkeypatch):
     assert conv2d_choice.resolve("winograd", CASE) == "winograd_2x2"
     on(monkeypatch, winograd_4x4=1.0)
     assert conv2d_choice.resolve("winograd", CASE) == "winograd_4x4"
+
+
+def test_planes_of_a_matrix_product_are_not_reordered(monkeypatch):
+    """Where both are as fast on channels-last images, NCHW's way there and back decides."""
+    pointwise = theory.problem((4, 64, 28, 28), 64, 1, threads=2)
+    planar = replace(pointwise, channels_last=False)
+    on(monkeypatch, onednn=1.0, direct=0.9)
+    for pass_ in conv2d_choice.PASSES:
+        assert conv2d_choice.choose(pointwise.of(pass_)) == "onednn"
+        assert conv2d_choice.choose(planar.of(pass_)) == "direct"
+    strided = replace(theory.problem((4, 64, 28, 28), 64, 1, 2, threads=2), channels_last=False)
+    assert conv2d_choice.choose(strided) == "onednn"  # both reorder
+
+
+@pytest.mark.parametrize(("share", "chosen"), [(0.97, "direct"), (0.9, "onednn")])
+def test_a_tie_goes_to_the_kernels(monkeypatch, share, chosen):
+    on(monkeypatch, onednn=1.0, direct=share)
+    assert conv2d_choice.choose(CASE) == chosen
 
 
 def test_another_name():

@@ -191,8 +191,19 @@ def test_direct_sums_of_the_weights_gradient_for_every_thread():
     assert algorithms.direct(few).workspace_bytes == 1 * 4 * 48 * 9 + 3 * beside
 
 
-def test_pytorchs_own_clears_fresh_pages_above_32_mib():
-    small, large = (conv2d.problem((n, 3, 112, 112), 64, 1) for n in (8, 16))
+def test_direct_reads_the_weights_of_few_positions_where_they_lie():
+    few = conv2d.problem((1, 512, 1, 16), 1000, 1)
+    assert stages(algorithms.direct(few))["pack"].bytes_moved == 0
+    assert stages(algorithms.direct(few.of("input_gradient")))["pack"].bytes_moved > few.weights
+    many = conv2d.problem((1, 512, 1, 65), 1000, 1)
+    assert stages(algorithms.direct(many))["pack"].bytes_moved > many.weights
+    # A register is computed whole.
+    one = replace(conv2d.problem((1, 512, 1, 1), 1000, 1), lanes=8)
+    assert stages(algorithms.direct(one))["product"].flops == 8 * 2 * 512 * 1000
+
+
+def test_pytorchs_own_clears_fresh_pages_of_a_large_result():
+    small, large = (conv2d.problem((n, 3, 112, 112), 64, 1) for n in (2, 4))
     assert stages(algorithms.onednn(small))["first_touch"].bytes_moved == 0
     assert stages(algorithms.onednn(large))["first_touch"].bytes_moved == large.outputs
     assert stages(algorithms.onednn(large.of("input_gradient")))["first_touch"].bytes_moved == 0

@@ -62,9 +62,10 @@ DIRECT_POSITIONS = {"forward": 96, "input_gradient": 96, "weight_gradient": 512}
 of gradients."""
 
 
-FRESH_BYTES = 32 << 20
-"""A result larger than that is in fresh memory at every call of PyTorch's: the C library gives such
-blocks back at once, and the system clears each page when it is first touched."""
+FRESH_BYTES = 8 << 20
+"""A result larger than that is in fresh memory at PyTorch's calls, and the system clears each page
+when it is first touched. The C library gives blocks past 32 MiB back at once, and smaller ones
+where with what was freed beside them they are more than twice the largest of them."""
 
 
 def direct(problem: Problem) -> AlgorithmCost:
@@ -73,10 +74,12 @@ def direct(problem: Problem) -> AlgorithmCost:
     Every tap of every position is an address to be looked up; where channels are few, every row of
     taps. In the weight's gradient each
     thread sums its share of the positions, and the sums are added up in the weight's layout; where
-    the weight is the larger of the two, threads share its panels instead.
+    the weight is the larger of the two, threads share its panels instead. Of NCHW images, what is
+    a matrix product takes the planes where they lie; with few positions, the weight.
     """
     taps = prod(problem.kernel_size)
-    packed = problem.itemsize * taps * problem.register_pairs
+    few = _has_few_positions(problem)
+    packed = 0 if few else problem.itemsize * taps * problem.register_pairs
     moved = problem.inputs + problem.weights + problem.outputs
     copies = 1
     if problem.pass_ == "weight_gradient":
@@ -85,17 +88,41 @@ def direct(problem: Problem) -> AlgorithmCost:
         copies = problem.threads // shared
     positions = DIRECT_POSITIONS[problem.pass_]
     looked_up = problem.kernel_size[0] if _takes_rows(problem) else taps
+    summed = problem.whole_registers(problem.positions) if few else problem.positions
+    reorder = () if problem.is_matrix_product else _reorder(problem)
     stages = (
-        Stage("pack", 0, problem.weights + copies * packed),
+        Stage("pack", 0, 0 if few else problem.weights + copies * packed),
         Stage("gather", 0, 0, cached_bytes=8 * problem.positions * looked_up),
-        Stage("product", 2 * problem.positions * taps * problem.register_pairs, moved),
+        Stage("product", 2 * summed * taps * problem.register_pairs, moved),
+        *reorder,
     )
     beside = positions * (problem.itemsize * PANEL_REGISTERS * problem.lanes + 8 * taps)
-    return AlgorithmCost("direct", stages, copies * packed + problem.threads * beside)
+    transposed = problem.inputs + problem.outputs if few else 0
+    workspace = transposed + copies * packed + problem.threads * beside
+    return AlgorithmCost("direct", stages, workspace)
+
+
+def _reorder(problem: Problem) -> tuple[Stage, ...]:
+    """NCHW images to channels-last and back: two of the pass's three tensors are images."""
+    moved = 2 * (problem.inputs + problem.outputs)
+    return () if problem.channels_last else (Stage("reorder", 0, moved),)
 
 
 FEW_CHANNELS = 16
 """Below them the direct sum takes a row of taps as one stretch."""
+
+
+FEW_POSITIONS = 64
+"""Of a matrix product whose weight is much the larger operand: the images are transposed for it."""
+
+
+def _has_few_positions(problem: Problem) -> bool:
+    return (
+        problem.is_matrix_product
+        and problem.pass_ != "input_gradient"  # which sums over the weight's rows
+        and problem.positions <= FEW_POSITIONS
+        and min(problem.source_channels, problem.result_channels) >= 4 * problem.positions
+    )
 
 
 def _takes_rows(problem: Problem) -> bool:
@@ -124,6 +151,7 @@ def onednn(problem: Problem) -> AlgorithmCost:
         Stage("pack", 0, 2 * problem.weights),
         Stage("product" if problem.stride == (1, 1) else "strided_product", flops, moved),
         Stage("first_touch", 0, result if result > FRESH_BYTES else 0),
+        *_reorder(problem),
     )
     return AlgorithmCost("onednn", stages)
 
@@ -213,6 +241,7 @@ def winograd_cost(problem: Problem, output_tile: int) -> AlgorithmCost:
             written,
             cached_bytes=of_results * tiles * results,
         ),
+        *_reorder(problem),
     )
     workspace = _winograd_workspace(problem, of_weights, tile, tiles)
     return AlgorithmCost(f"winograd_{output_tile}x{output_tile}", stages, workspace)

@@ -30,6 +30,8 @@ class Problem:
         itemsize: bytes of an element.
         lanes: elements of a register. Kernels compute a result's channels in whole ones, which is
             counted; 1 counts what the sum itself asks for.
+        channels_last: the images' layout, which is the one that algorithms compute in; they bring
+            NCHW images there and the result back.
 
     Raises:
         ValueError: another pass.
@@ -46,6 +48,7 @@ class Problem:
     threads: int = 1
     itemsize: int = 4
     lanes: int = 1
+    channels_last: bool = True
 
     def __post_init__(self) -> None:
         one_of(self.pass_, "pass_", ("forward", "input_gradient", "weight_gradient"))
@@ -68,6 +71,15 @@ class Problem:
     def macs(self) -> int:
         """Of the direct sum; the same in each of the three passes."""
         return self.positions * self.channel_pairs * prod(self.kernel_size)
+
+    @property
+    def is_matrix_product(self) -> bool:
+        """Whether every image is multiplied by one matrix: a pointwise convolution of stride 1."""
+        return (
+            self.kernel_size == self.stride == (1, 1)
+            and self.groups == 1
+            and not any(map(any, self.padding))
+        )
 
     @property
     def source_channels(self) -> int:
