@@ -12,6 +12,9 @@ from lamina.theory.validation import one_of
 
 Pass = Literal["forward", "input_gradient", "weight_gradient"]
 
+PANEL_REGISTERS = 4
+"""Registers of result channels that a product works on at a time."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -100,6 +103,16 @@ class Problem:
     def whole_registers(self, channels: int) -> int:
         """Channels, rounded up to whole registers."""
         return -(-channels // self.lanes) * self.lanes
+
+    @property
+    def panel(self) -> int:
+        """Result channels that a product works on at a time."""
+        return PANEL_REGISTERS * self.lanes
+
+    @property
+    def panels(self) -> int:
+        """Of the result channels."""
+        return -(-self.result_channels // self.panel)
 
     @property
     def inputs(self) -> int:
@@ -194,3 +207,9 @@ class AlgorithmCost:
             max(self.arithmetic_time(stage, machine), self.memory_time(stage, machine))
             for stage in self.stages
         )
+
+
+def reorder(problem: Problem) -> tuple[Stage, ...]:
+    """NCHW images to channels-last and back: two of the pass's three tensors are images."""
+    moved = 2 * (problem.inputs + problem.outputs)
+    return () if problem.channels_last else (Stage("reorder", 0, moved),)
