@@ -106,11 +106,11 @@ def test_products_at_stride_2():
     case = conv2d.problem((1, 8, 16, 16), 8, 3, 2, padding=1)
     for name, share in (("winograd_2x2", Fraction(25, 36)), ("winograd_4x4", Fraction(81, 144))):
         for pass_ in PASSES:
-            product = stages(algorithms.ALGORITHMS[name](case.of(pass_)))["product"].flops
+            product = stages(algorithms.ALGORITHMS[name](case.of(pass_)))["strided_product"].flops
             assert Fraction(product, 2 * case.macs) == share
     found = stages(algorithms.winograd_2x2(case))
     assert found["input_transform"].cached_bytes == 4 * 25 * 16 * 8  # 4 x 4 tiles, 8 channels
-    assert found["product"].bytes_moved == 4 * 16 * 64
+    assert found["strided_product"].bytes_moved == 4 * 16 * 64
     assert found["output_transform"].cached_bytes == 4 * 9 * 16 * 8
     # By columns 0 2, 0 2 and 2 4 of the data's matrix, one addition each, and three copies.
     assert found["input_transform"].flops == 16 * 8 * 2 * (5 + 5)
@@ -119,7 +119,7 @@ def test_products_at_stride_2():
 def test_winograd_strided_input_gradient_tiles_by_the_paddings_parity():
     def tiles(padding):
         case = conv2d.problem((1, 3, 8, 8), 5, 3, 2, padding, pass_="input_gradient")
-        return stages(algorithms.winograd_2x2(case))["product"].flops // (2 * 25 * 15)
+        return stages(algorithms.winograd_2x2(case))["strided_product"].flops // (2 * 25 * 15)
 
     assert tiles(((1, 1), (1, 1))) == tiles(((0, 1), (0, 1))) == 2 * 2
     assert tiles(((1, 1), (0, 1))) == 3 * 2

@@ -27,6 +27,7 @@ def winograd_cost(problem: Problem, output_tile: int) -> AlgorithmCost:
 
     For the weight's gradient the data stay what they were, dy is transformed with A in the place
     of the weights with G, the products are summed over the tiles, and G^T makes r x r of them.
+    At stride 2 a product reads points that others read too; its time has a share of its own.
 
     Example:
         >>> from lamina.theory import conv2d
@@ -69,7 +70,7 @@ def winograd_cost(problem: Problem, output_tile: int) -> AlgorithmCost:
             cached_bytes=of_tiles * tiles * sources,
         ),
         Stage(
-            "product",
+            "product" if problem.stride == (1, 1) else "strided_product",
             2 * products * tiles * problem.register_pairs,
             transformed - cached,
             cached_bytes=cached,
