@@ -34,11 +34,15 @@ static Filter<T> filter(Address address, const Strides& strides) {
   return {at<T>(address), strides[0], strides[1], strides[2], strides[3]};
 }
 
-static const Passes& passes(const std::string& algorithm, const Pair& kernel_size) {
+static const Passes& passes(const std::string& algorithm, const Pair& kernel_size,
+                            const Pair& stride) {
   const Kernels& all = kernels(active_isa());
+  const bool strided = stride[0] == 2;
   if (algorithm == "direct") return all.direct;
-  if (algorithm == "winograd_4x4") return all.winograd_4x4;
-  if (algorithm == "winograd_2x2") return kernel_size[0] == 5 ? all.winograd_5x5 : all.winograd_2x2;
+  if (algorithm == "planes") return all.planes;
+  if (algorithm == "winograd_4x4") return strided ? all.strided_4x4 : all.winograd_4x4;
+  if (algorithm == "winograd_2x2" && kernel_size[0] == 5) return all.winograd_5x5;
+  if (algorithm == "winograd_2x2") return strided ? all.strided_2x2 : all.winograd_2x2;
   throw std::invalid_argument("algorithm: got '" + algorithm + "'");
 }
 
@@ -48,7 +52,7 @@ void bind_conv2d(nb::module_& module) {
       [](const std::string& algorithm, Address x, Address weight, Strides strides, Address scale,
          Address shift, Extents extents, Pair size, Pair output_size, Pair kernel_size, Pair stride,
          Pair padding_before, Pair dilation, int activation, float negative_slope, Address y) {
-        passes(algorithm, kernel_size)
+        passes(algorithm, kernel_size, stride)
             .forward(
                 at(x), filter<const float>(weight, strides),
                 shape_of(extents, size, output_size, kernel_size, stride, padding_before, dilation),
@@ -63,7 +67,7 @@ void bind_conv2d(nb::module_& module) {
       [](const std::string& algorithm, Address dy, Address weight, Strides strides, Extents extents,
          Pair size, Pair output_size, Pair kernel_size, Pair stride, Pair padding_before,
          Pair dilation, Address dx) {
-        passes(algorithm, kernel_size)
+        passes(algorithm, kernel_size, stride)
             .input_gradient(
                 at(dy), filter<const float>(weight, strides),
                 shape_of(extents, size, output_size, kernel_size, stride, padding_before, dilation),
@@ -76,7 +80,7 @@ void bind_conv2d(nb::module_& module) {
       [](const std::string& algorithm, Address x, Address dy, Extents extents, Pair size,
          Pair output_size, Pair kernel_size, Pair stride, Pair padding_before, Pair dilation,
          Address gradient, Strides strides) {
-        passes(algorithm, kernel_size)
+        passes(algorithm, kernel_size, stride)
             .weight_gradient(
                 at(x), at(dy),
                 shape_of(extents, size, output_size, kernel_size, stride, padding_before, dilation),

@@ -5,8 +5,8 @@
 // x zero outside of the image. With G groups output m of group g sees the inputs of that group.
 // A dense layer is the case of one image, one row, one tap.
 //
-// Images are dense and channels-last: channels vary fastest. No extent is zero; tensors do not
-// overlap.
+// Images are dense and channels-last, channels vary fastest, but where it says NCHW. No extent is
+// zero; tensors do not overlap.
 #pragma once
 
 #include <cstdint>
@@ -46,9 +46,12 @@ struct Passes {
 struct Kernels {
   Passes direct;  // the sum as it is written: any shape
 
+  // The same of NCHW images: one tap, stride 1, no padding, one group.
+  Passes planes;
+
   // Winograd's F(4x4, 3x3), F(2x2, 3x3) and F(2x2, 5x5): square kernels of that side, stride and
-  // dilation 1, one group.
-  Passes winograd_4x4, winograd_2x2, winograd_5x5;
+  // dilation 1, one group; and 4x4 and 2x2 outputs of 3x3 kernels at stride 2.
+  Passes winograd_4x4, winograd_2x2, winograd_5x5, strided_4x4, strided_2x2;
 
   // NCHW to channels-last, and back.
   void (*to_channels_last)(const float* x, int64_t images, int64_t channels, int64_t pixels,

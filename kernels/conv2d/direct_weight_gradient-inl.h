@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "conv2d/direct-inl.h"
+#include "conv2d/layout-inl.h"
 
 namespace lamina::conv2d::LAMINA_ISA {
 
@@ -112,6 +113,10 @@ inline void direct_weight_gradient(const float* x, const float* dy, const Shape&
       float* const to = dw.data + output * dw.output_stride +
                         tap / shape.horizontal.taps * dw.row_stride +
                         tap % shape.horizontal.taps * dw.column_stride;
+      if (dw.input_stride == 1) {
+        transpose_matrix(from, width, inputs, panels.columns(p), dw.output_stride, to);
+        continue;
+      }
       for (int64_t o = 0; o < panels.columns(p); ++o)
         for (int64_t c = 0; c < inputs; ++c)
           to[o * dw.output_stride + c * dw.input_stride] = from[c * width + o];

@@ -48,7 +48,7 @@ std::string describe(const char* algorithm, const Case& c) {
 
 // Winograd's transforms swell what they sum.
 void compare(const char* algorithm, const Passes& tested, const Case& c, int misalignment,
-             double tolerance, double gradient_tolerance) {
+             double tolerance, double gradient_tolerance, const Passes& truth = reference.direct) {
   std::mt19937 random(static_cast<unsigned>(c.inputs * 31 + c.height));
   const Shape shape = {c.images, c.inputs, c.outputs, c.groups, axis(c, 0), axis(c, 1)};
   const int64_t x_size = shape.pixels() * c.inputs, y_size = shape.positions() * c.outputs;
@@ -75,8 +75,7 @@ void compare(const char* algorithm, const Passes& tested, const Case& c, int mis
     Buffer y(y_size, misalignment), dx(x_size, misalignment), dw(w.size(), misalignment);
     Buffer expected_y(y_size), expected_dx(x_size), expected_dw(w.size());
     run(tested, channels_last_weight, channels_last_weight, y, dx, dw);
-    run(reference.direct, channels_last_weight, channels_last_weight, expected_y, expected_dx,
-        expected_dw);
+    run(truth, channels_last_weight, channels_last_weight, expected_y, expected_dx, expected_dw);
     // Relative to the root of the number of terms, which is the size of a typical sum.
     const auto typical = [](int64_t terms) { return std::sqrt(static_cast<double>(terms)); };
     test::expect_close(y, expected_y, tolerance, "output, " + what, typical(per_output));
@@ -136,11 +135,25 @@ int main() {
         {1, 3, 4, 1, 7, 5, {1, 1}, {2, 3}, {1, 1}, {0, 0}, {0, 0}},
         {1, 2, 3, 1, 12, 10, {3, 2}, {4, 3}, {2, 6}, {1, 0}, {0, 3}},
         square(3, 20, 50, 40, 3),  // several threads, positions split
-        {1, 300, 500, 1, 1, 25, {1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}},  // panels split
+        {1, 150, 70, 1, 1, 17, {1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}},  // few pixels
+        square(2, 40, 61, 2, 1),
+        {1, 300, 500, 1, 1, 95, {1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}},  // panels split
     };
     for (const Case& c : any)
       for (int misalignment : {0, 13})
         compare("direct", tested.direct, c, misalignment, 3e-6, 3e-6);
+
+    const Case pointwise[] = {
+        square(1, 1, 1, 1, 1),     square(3, 5, 7, 3, 1),
+        square(5, 70, 130, 7, 1),   // panels that begin in one image and end in another
+        square(2, 66, 20, 40, 1),   // several threads, positions split
+        square(1, 300, 500, 5, 1),  // rows split
+        square(2, 1100, 9, 3, 1),   // a product in several stretches
+        square(1, 4, 3, 33, 1),     // several tiles of one image
+    };
+    for (const Case& c : pointwise)
+      for (int misalignment : {0, 13})
+        compare("planes", tested.planes, c, misalignment, 3e-6, 3e-6, reference.planes);
 
     const auto window = [](int64_t images, int64_t inputs, int64_t outputs, int64_t height,
                            int64_t width, int64_t taps, int64_t top, int64_t bottom, int64_t left,
@@ -174,6 +187,31 @@ int main() {
           }
         }
     }
+    // At stride 2, with tiles that begin at an even pixel of the padded image and at an odd one.
+    const auto strided = [&](int64_t images, int64_t inputs, int64_t outputs, int64_t height,
+                             int64_t width, int64_t top, int64_t left, int64_t after) {
+      Case c = window(images, inputs, outputs, height, width, 3, top, after, left, after);
+      c.stride[0] = c.stride[1] = 2;
+      return c;
+    };
+    const Case halving[] = {
+        strided(1, 1, 1, 1, 1, 1, 1, 1),
+        strided(1, 1, 1, 3, 3, 0, 0, 0),
+        strided(2, 3, 5, 4, 4, 1, 1, 1),
+        strided(2, 3, 5, 16, 17, 1, 1, 0),
+        strided(1, 17, 33, 9, 18, 0, 0, 1),
+        strided(2, 8, 70, 11, 13, 0, 1, 2),
+        strided(1, 5, 7, 6, 6, 5, 3, 2),
+        strided(1, 4, 4, 9, 3, 6, 4, 7),
+        strided(2, 65, 15, 15, 33, 1, 2, 0),
+        strided(4, 8, 24, 130, 121, 1, 1, 1),  // blocks of every thread's own
+        strided(2, 200, 300, 9, 8, 1, 1, 1),   // few tiles beside the weights
+    };
+    for (const Case& c : halving)
+      for (int misalignment : {0, 13}) {
+        compare("strided 4x4", tested.strided_4x4, c, misalignment, 1e-5, 3e-5);
+        compare("strided 2x2", tested.strided_2x2, c, misalignment, 3e-6, 3e-6);
+      }
     // Few tiles beside the weights.
     compare("winograd 4x4", tested.winograd_4x4, square(2, 200, 300, 7, 3), 3, 2e-5, 1e-4);
     compare("winograd 2x2", tested.winograd_2x2, square(1, 290, 300, 5, 3), 0, 3e-6, 3e-6);

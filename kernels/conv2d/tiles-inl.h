@@ -4,9 +4,11 @@
 #include <algorithm>
 
 #include "common/finish-inl.h"
+#include "common/panels-inl.h"
 #include "common/parallel_for.h"
+#include "common/workspace.h"
 #include "conv2d/conv2d.h"
-#include "conv2d/transforms-inl.h"
+#include "conv2d/schemes-inl.h"
 
 namespace lamina::conv2d::LAMINA_ISA {
 
@@ -32,35 +34,62 @@ struct Planes {
   static int64_t size(int64_t rows, int64_t columns) { return Points * plane_size(rows, columns); }
 };
 
-// A dense channels-last image that is cut into tiles.
+// A dense channels-last image that is cut into tiles: the one in row i and column j of them begins
+// at pixel (i step - top, j step - left), inside of the image or not.
 template <typename T>
 struct Tiled {
   T* data;
-  int64_t height, width, channels;
-  int64_t top, left;  // zeros before it; negative where it is cropped
+  int64_t images, height, width, channels;
+  int64_t top, left, step;
 };
 
-struct Corner {
+// A convolution's input, its tiles those of the windows; and its output.
+template <typename T>
+Tiled<T> tiled_input(const Shape& s, T* x, int64_t step) {
+  return {x,        s.images,          s.vertical.size,     s.horizontal.size,
+          s.inputs, s.vertical.before, s.horizontal.before, step};
+}
+template <typename T>
+Tiled<T> tiled_output(const Shape& s, T* y, int64_t step) {
+  return {y, s.images, s.vertical.output_size, s.horizontal.output_size, s.outputs, 0, 0, step};
+}
+
+struct Tile {
   int64_t image, row, column;
 };
 
-// The tiles that cover the outputs.
+// Those that cover an image.
 struct Tiles {
-  int64_t rows, columns, count, side;
-  Tiles(const Shape& s, int64_t side)
-      : rows((s.vertical.output_size + side - 1) / side),
-        columns((s.horizontal.output_size + side - 1) / side),
-        count(s.images * rows * columns),
-        side(side) {}
-  Corner corner(int64_t tile) const {
-    return {tile / (rows * columns), tile / columns % rows * side, tile % columns * side};
+  int64_t rows, columns, count;
+  template <typename T>
+  explicit Tiles(const Tiled<T>& image)
+      : rows((image.height + image.top + image.step - 1) / image.step),
+        columns((image.width + image.left + image.step - 1) / image.step),
+        count(image.images * rows * columns) {}
+  Tile operator[](int64_t index) const {
+    return {index / (rows * columns), index / columns % rows, index % columns};
   }
+};
+
+// Room for planes, behind a row of zeros: what a tile reads outside of its image.
+class Scratch {
+ public:
+  Scratch(int64_t channels, int64_t size) : zeros_(round_up(channels, 16)), all_(zeros_ + size) {
+    std::fill_n(all_.data(), zeros_, 0.f);
+  }
+  const float* zeros() { return all_.data(); }
+  float* planes() { return all_.data() + zeros_; }
+
+ private:
+  int64_t zeros_;
+  Workspace all_;
 };
 
 // Calls body(i * Side + j, pixel) for those of a tile's Side x Side pixels that the image has.
 template <int Side, typename T, typename Body>
-void for_pixels(const Tiled<T>& image, Corner corner, const Body& body) {
-  const int64_t row = corner.row - image.top, column = corner.column - image.left;
+void for_pixels(const Tiled<T>& image, Tile tile, const Body& body) {
+  const int64_t row = tile.row * image.step - image.top;
+  const int64_t column = tile.column * image.step - image.left;
   const auto inside = [](int64_t first, int64_t extent) {
     const int64_t begin = std::clamp<int64_t>(-first, 0, Side);
     return Range{begin, std::clamp<int64_t>(extent - first, begin, Side)};
@@ -69,18 +98,18 @@ void for_pixels(const Tiled<T>& image, Corner corner, const Body& body) {
   for (int64_t i = rows.begin; i < rows.end; ++i)
     for (int64_t j = columns.begin; j < columns.end; ++j)
       body(i * Side + j,
-           image.data + ((corner.image * image.height + row + i) * image.width + column + j) *
-                            image.channels);
+           image.data +
+               ((tile.image * image.height + row + i) * image.width + column + j) * image.channels);
 }
 
 // The transform T of one tile, all channels: row `row` of every plane. `zeros` are as many as
 // there are channels.
 template <typename T, int Points>
-void transform_tile(const Tiled<const float>& image, Corner corner, const float* zeros,
+void transform_tile(const Tiled<const float>& image, Tile tile, const float* zeros,
                     const Planes<Points>& to, int64_t row) {
   const float* pixels[T::from * T::from];
   std::fill_n(pixels, T::from * T::from, zeros);
-  for_pixels<T::from>(image, corner, [&](int64_t at, const float* pixel) { pixels[at] = pixel; });
+  for_pixels<T::from>(image, tile, [&](int64_t at, const float* pixel) { pixels[at] = pixel; });
   for_registers(image.channels, [&](int64_t channel, auto part) {
     float* const first = to.at(0, row, channel);
     transform<T>([&](int i, int j) { return load(pixels[i * T::from + j] + channel, part); },
@@ -91,9 +120,9 @@ void transform_tile(const Tiled<const float>& image, Corner corner, const float*
 // The output's tile from row `row` of every plane.
 template <typename T, int Points>
 void write_tile(const Planes<Points>& from, int64_t row, const Finish& finish,
-                const Tiled<float>& image, Corner corner) {
+                const Tiled<float>& image, Tile tile) {
   float* pixels[T::to * T::to] = {};
-  for_pixels<T::to>(image, corner, [&](int64_t at, float* pixel) { pixels[at] = pixel; });
+  for_pixels<T::to>(image, tile, [&](int64_t at, float* pixel) { pixels[at] = pixel; });
   for_registers(image.channels, [&](int64_t channel, auto part) {
     const float* const first = from.at(0, row, channel);
     transform<T>([&](int i, int j) { return load(first + (i * T::from + j) * from.stride); },

@@ -1,6 +1,6 @@
 // The one-dimensional transforms of F(m, r): m outputs of a filter of r taps from m + r - 1
-// products, at the points 0, 1, -1 and infinity, or at 0, 1, -1, 2, -2 and infinity; and their
-// application to the columns and then the rows of a tile of registers.
+// products, at as many of the points infinity, 0, 1, -1, 2 and -2; and their application to the
+// columns and then the rows of a tile of registers.
 // Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016), section 4;
 // Winograd, "Arithmetic Complexity of Computations" (1980), section 5.
 #pragma once
@@ -14,11 +14,22 @@ template <int Points>
 struct TransformInput {
   static constexpr int from = Points, to = Points;
   [[gnu::always_inline]] static void apply(const Vector (&d)[from], Vector (&v)[to]) {
-    if constexpr (Points == 4) {
+    if constexpr (Points == 3) {
+      v[0] = d[0] - d[1];
+      v[1] = d[1];
+      v[2] = d[2] - d[1];
+    } else if constexpr (Points == 4) {
       v[0] = d[0] - d[2];
       v[1] = d[1] + d[2];
       v[2] = d[2] - d[1];
       v[3] = d[3] - d[1];
+    } else if constexpr (Points == 5) {
+      const Vector odd = d[3] - d[1];
+      v[0] = d[0] - d[2] + 0.5f * odd;
+      v[1] = d[3] - d[2] - 2.f * d[1];
+      v[2] = d[3] - 3.f * d[2] + 2.f * d[1];
+      v[3] = odd;
+      v[4] = d[4] - d[2] - 2.f * odd;
     } else {
       const Vector even = d[4] - 4.f * d[2], odd = d[3] - 4.f * d[1];
       const Vector even2 = d[4] - d[2], odd2 = 2.f * (d[3] - d[1]);
@@ -51,11 +62,22 @@ struct TransformFilter {
   [[gnu::always_inline]] static void apply(const Vector (&g)[from], Vector (&v)[to]) {
     Vector even, odd;
     split<1>(g, even, odd);
-    if constexpr (Points == 4) {
+    if constexpr (Points == 3) {
+      v[0] = g[0];
+      v[1] = even + odd;
+      v[2] = g[Taps - 1];
+    } else if constexpr (Points == 4) {
       v[0] = g[0];
       v[1] = (even + odd) * 0.5f;
       v[2] = (even - odd) * 0.5f;
       v[3] = g[Taps - 1];
+    } else if constexpr (Points == 5) {
+      v[0] = g[0];
+      v[1] = (even + odd) * -0.5f;
+      v[2] = (even - odd) * (-1.f / 6);
+      split<2>(g, even, odd);
+      v[3] = (even + odd) * (1.f / 6);
+      v[4] = g[Taps - 1];
     } else {
       v[0] = g[0] * 0.25f;
       v[1] = (even + odd) * (-1.f / 6);
@@ -73,51 +95,39 @@ template <int Points, int To>
 struct TransformOutput {
   static constexpr int from = Points, to = To;
   [[gnu::always_inline]] static void apply(const Vector (&p)[from], Vector (&y)[to]) {
-    const Vector even = p[1] + p[2], odd = p[1] - p[2];
-    Vector even2{}, odd2{};
-    if constexpr (Points == 6) even2 = p[3] + p[4], odd2 = p[3] - p[4];
+    Vector even = p[1], odd = p[1], even2{}, odd2{};
+    if constexpr (Points > 3) even += p[2], odd -= p[2];
+    if constexpr (Points > 4) even2 = odd2 = p[3];
+    if constexpr (Points > 5) even2 += p[4], odd2 -= p[4];
     float power = 1;
 #pragma GCC unroll 8
     for (int k = 0; k < To; ++k, power *= 2) {
       y[k] = k % 2 ? odd : even;
-      if constexpr (Points == 6) y[k] += power * (k % 2 ? odd2 : even2);
+      if constexpr (Points > 4) y[k] += power * (k % 2 ? odd2 : even2);
     }
     y[0] += p[0];
     y[To - 1] += p[Points - 1];
   }
 };
 
-// F(Out x Out, Taps x Taps) for the forward pass, F(Taps x Taps, Out x Out) for the weight's
-// gradient: the outputs' gradient is the filter there.
-template <int Out, int Taps>
-struct Scheme {
-  static constexpr int out_tile = Out, taps = Taps, in_tile = Out + Taps - 1;
-  static constexpr int points = in_tile * in_tile;
-  using Input = TransformInput<in_tile>;
-  using Weight = TransformFilter<in_tile, Taps>;
-  using Output = TransformOutput<in_tile, Out>;
-  using Gradient = TransformFilter<in_tile, Out>;
-  using WeightGradient = TransformOutput<in_tile, Taps>;
-};
-
 // put(i, j, value) of T X T^T, with X[i][j] = get(i, j).
 template <typename T, typename Get, typename Put>
 [[gnu::always_inline]] inline void transform(const Get& get, const Put& put) {
   Vector half[T::to][T::from];
-#pragma GCC unroll 8
+#pragma GCC unroll 9
   for (int j = 0; j < T::from; ++j) {
     Vector column[T::from], result[T::to];
-#pragma GCC unroll 8
+#pragma GCC unroll 9
     for (int i = 0; i < T::from; ++i) column[i] = get(i, j);
     T::apply(column, result);
-#pragma GCC unroll 8
+#pragma GCC unroll 9
     for (int i = 0; i < T::to; ++i) half[i][j] = result[i];
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 9
   for (int i = 0; i < T::to; ++i) {
     Vector result[T::to];
     T::apply(half[i], result);
-#pragma GCC unroll 8
+#pragma GCC unroll 9
     for (int j = 0; j < T::to; ++j) put(i, j, result[j]);
   }
 }

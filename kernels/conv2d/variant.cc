@@ -1,7 +1,10 @@
 #include "conv2d/conv2d.h"
 #include "conv2d/direct-inl.h"
 #include "conv2d/direct_weight_gradient-inl.h"
+#include "conv2d/few_pixels-inl.h"
 #include "conv2d/layout-inl.h"
+#include "conv2d/planes-inl.h"
+#include "conv2d/planes_weight_gradient-inl.h"
 #include "conv2d/winograd-inl.h"
 #include "conv2d/winograd_weight_gradient-inl.h"
 
@@ -12,6 +15,7 @@ int64_t macs(const Shape& s) { return s.positions() * s.outputs * s.group_inputs
 
 void direct(const float* x, Filter<const float> w, const Shape& shape, const Finish& finish,
             float* y) {
+  if (has_few_pixels(shape) && w.input_stride == 1) return few_pixels(x, w, shape, finish, y);
   const GroupedWeight weight = forward_weight(shape, w);
   if (!merges(shape))
     return gather(forward_gather(x, shape, y), weight, shape.taps(), macs(shape), finish);
@@ -24,16 +28,27 @@ void direct_input_gradient(const float* dy, Filter<const float> w, const Shape& 
   gather(gradient_gather(dy, shape, dx), gradient_weight(shape, w), shape.taps(), macs(shape), {});
 }
 
+void weight_gradient(const float* x, const float* dy, const Shape& shape, Filter<float> dw) {
+  if (has_few_pixels(shape)) return few_pixels_weight_gradient(x, dy, shape, dw);
+  direct_weight_gradient(x, dy, shape, dw);
+}
+
 template <typename S>
 constexpr Passes winograd_passes = {winograd<S>, winograd_input_gradient<S>,
                                     winograd_weight_gradient<S>};
+template <int Out, typename S = StridedScheme<Out>>
+constexpr Passes strided_passes = {winograd<S>, strided_input_gradient<Out>,
+                                   winograd_weight_gradient<S>};
 
 }  // namespace
 
-extern const Kernels table = {{direct, direct_input_gradient, direct_weight_gradient},
+extern const Kernels table = {{direct, direct_input_gradient, weight_gradient},
+                              {planes, planes_input_gradient, planes_weight_gradient},
                               winograd_passes<Scheme<4, 3>>,
                               winograd_passes<Scheme<2, 3>>,
                               winograd_passes<Scheme<2, 5>>,
+                              strided_passes<4>,
+                              strided_passes<2>,
                               reorder<true>,
                               reorder<false>};
 

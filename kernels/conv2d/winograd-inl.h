@@ -18,7 +18,8 @@ namespace lamina::conv2d::LAMINA_ISA {
 // At every point an inputs x outputs matrix, stored panel by panel of columns.
 template <typename S>
 struct TransformedWeight {
-  Planes<S::points> planes;
+  using Matrices = Planes<Square<S>::weights>;
+  Matrices planes;
   int64_t inputs, outputs;  // the latter rounded up to whole registers
 
   TransformedWeight(float* data, int64_t inputs, int64_t outputs)
@@ -45,7 +46,7 @@ struct TransformedWeight {
           transform<typename S::Weight>(
               [&](int u, int v) { return load(patch.weight[u * S::taps + v][i]); },
               [&](int u, int v, Vector point) {
-                store(to + (u * S::in_tile + v) * planes.stride, point);
+                store(to + (u * S::Weight::to + v) * planes.stride, point);
               });
         }
       }
@@ -62,44 +63,44 @@ inline constexpr int64_t private_weight_bytes = int64_t{4} << 20;
 // of its own panels, which never leave the last cache.
 inline constexpr int64_t all_tiles_bytes = int64_t{24} << 20;
 
-// Tiles of a block of at most so many bytes, in blocks of about one size.
+// Floats of a tile's transform and of its sums, or of its gradient's transform.
 template <typename S>
-int64_t tiles_per_block(int64_t bytes, int64_t channels, int64_t fewest, int64_t count) {
-  const int64_t fit = bytes / (S::points * channels * int64_t{sizeof(float)});
+int64_t tile_size(int64_t inputs, int64_t outputs) {
+  return Square<S>::inputs * inputs + Square<S>::outputs * outputs;
+}
+
+// Tiles of a block of at most so many bytes, in blocks of about one size.
+inline int64_t tiles_per_block(int64_t bytes, int64_t tile_size, int64_t fewest, int64_t count) {
+  const int64_t fit = bytes / (tile_size * int64_t{sizeof(float)});
   const int64_t most = std::max(fit, fewest), blocks = (count + most - 1) / most;
   return std::min(round_up((count + blocks - 1) / blocks, block_rows), count);
 }
 
 template <typename S>
-bool all_tiles_at_once(const Shape& shape, int64_t inputs, int64_t outputs, int64_t tiles) {
-  constexpr int64_t bytes = S::points * int64_t{sizeof(float)};
-  return bytes * (inputs + outputs) * tiles <= all_tiles_bytes &&
-         bytes * inputs * outputs > private_weight_bytes &&
-         (shape.outputs + panel - 1) / panel >= thread_count();
+bool all_tiles_at_once(int64_t inputs, int64_t outputs, int64_t tiles) {
+  constexpr int64_t bytes = sizeof(float);
+  return bytes * tile_size<S>(inputs, outputs) * tiles <= all_tiles_bytes &&
+         bytes * Square<S>::weights * inputs * outputs > private_weight_bytes &&
+         (outputs + panel - 1) / panel >= thread_count();
 }
 
 template <typename S>
 class Forward {
  public:
-  Forward(const float* x, const Shape& shape, const Finish& finish, float* y)
-      : shape_(shape),
+  Forward(const Tiled<const float>& source, const Finish& finish, const Tiled<float>& result)
+      : source_(source),
         finish_(finish),
-        tiles_(shape, S::out_tile),
-        source_{x,
-                shape.vertical.size,
-                shape.horizontal.size,
-                shape.inputs,
-                shape.vertical.before,
-                shape.horizontal.before},
-        result_{y, shape.vertical.output_size, shape.horizontal.output_size, shape.outputs, 0, 0},
-        inputs_(round_up(shape.inputs, lanes)),
-        outputs_(round_up(shape.outputs, lanes)),
-        weight_size_(Planes<S::points>::size(shape.inputs, outputs_)) {}
+        result_(result),
+        tiles_(result),
+        inputs_(round_up(source.channels, lanes)),
+        outputs_(round_up(result.channels, lanes)),
+        weight_size_(TransformedWeight<S>::Matrices::size(source.channels, outputs_)) {}
 
-  void run(const Filter<const float>& w) {
-    if (all_tiles_at_once<S>(shape_, inputs_, outputs_, tiles_.count)) return run_at_once(w);
+  void run(const Filter<const float>& w) const {
+    if (all_tiles_at_once<S>(inputs_, outputs_, tiles_.count)) return run_at_once(w);
     const int threads = thread_count();
-    const int64_t block = tiles_per_block<S>(private_bytes, inputs_ + outputs_, 24, tiles_.count);
+    const int64_t block =
+        tiles_per_block(private_bytes, tile_size<S>(inputs_, outputs_), 24, tiles_.count);
     // Blocks of their own where there are enough for every thread, else one block for all.
     if (weight_size_ * int64_t{sizeof(float)} <= private_weight_bytes &&
         tiles_.count >= 4 * threads * block) {
@@ -110,129 +111,146 @@ class Forward {
   }
 
  private:
-  using Buffers = Planes<S::points>;
+  using Inputs = Planes<Square<S>::inputs>;
+  using Outputs = Planes<Square<S>::outputs>;
 
-  void run_apart(const Filter<const float>& w, int64_t block, int threads) {
-    Workspace workspace(zeros_size() + weight_size_ + threads * block_size(block));
-    float* const rest = begin(workspace);
-    const TransformedWeight<S> weight(rest, shape_.inputs, outputs_);
-    weight.fill(w, shape_.outputs);
+  void run_apart(const Filter<const float>& w, int64_t block, int threads) const {
+    Scratch scratch(inputs_, weight_size_ + threads * block_size(block));
+    const TransformedWeight<S> weight(scratch.planes(), source_.channels, outputs_);
+    weight.fill(w, result_.channels);
     parallel_threads(threads, [&](int thread) {
-      float* const data = rest + weight_size_ + thread * block_size(block);
-      const Buffers from = inputs_of(data, block), to = outputs_of(data, block);
+      float* const data = scratch.planes() + weight_size_ + thread * block_size(block);
+      const Inputs from = inputs_of(data, block);
+      const Outputs to = outputs_of(data, block);
       const Range range = share_of(tiles_.count, thread, threads);
       for (int64_t first = range.begin; first < range.end; first += block) {
         const int64_t count = std::min(block, range.end - first);
-        read(first, from, {0, count});
-        multiply(from, weight, to, count, {0, S::points});
+        read(scratch.zeros(), first, from, {0, count});
+        multiply(from, weight, to, count, {0, Square<S>::outputs});
         write(first, to, {0, count});
       }
     });
   }
 
-  void run_together(const Filter<const float>& w) {
-    const int64_t block = tiles_per_block<S>(shared_bytes, inputs_ + outputs_, 48, tiles_.count);
-    Workspace workspace(zeros_size() + weight_size_ + block_size(block));
-    float* const rest = begin(workspace);
-    const TransformedWeight<S> weight(rest, shape_.inputs, outputs_);
-    weight.fill(w, shape_.outputs);
-    const Buffers from = inputs_of(rest + weight_size_, block);
-    const Buffers to = outputs_of(rest + weight_size_, block);
+  void run_together(const Filter<const float>& w) const {
+    const int64_t block =
+        tiles_per_block(shared_bytes, tile_size<S>(inputs_, outputs_), 48, tiles_.count);
+    Scratch scratch(inputs_, weight_size_ + block_size(block));
+    const TransformedWeight<S> weight(scratch.planes(), source_.channels, outputs_);
+    weight.fill(w, result_.channels);
+    const Inputs from = inputs_of(scratch.planes() + weight_size_, block);
+    const Outputs to = outputs_of(scratch.planes() + weight_size_, block);
     for (int64_t first = 0; first < tiles_.count; first += block) {
       const int64_t count = std::min(block, tiles_.count - first);
-      parallel_for(count, 1, [&](int64_t a, int64_t b) { read(first, from, {a, b}); });
-      parallel_for(S::points, 1,
+      parallel_for(count, 1,
+                   [&](int64_t a, int64_t b) { read(scratch.zeros(), first, from, {a, b}); });
+      parallel_for(Square<S>::outputs, 1,
                    [&](int64_t a, int64_t b) { multiply(from, weight, to, count, {a, b}); });
       parallel_for(count, 1, [&](int64_t a, int64_t b) { write(first, to, {a, b}); });
     }
   }
 
-  void run_at_once(const Filter<const float>& w) {
-    const int64_t count = tiles_.count, panels = (shape_.outputs + panel - 1) / panel;
+  void run_at_once(const Filter<const float>& w) const {
+    const int64_t count = tiles_.count, panels = (outputs_ + panel - 1) / panel;
     const int threads = thread_count();
-    const int64_t panel_size = Buffers::size(shape_.inputs, panel);
-    Workspace workspace(zeros_size() + block_size(count) + threads * panel_size);
-    float* const rest = begin(workspace);
-    const Buffers from = inputs_of(rest, count), to = outputs_of(rest, count);
-    parallel_for(count, 1, [&](int64_t a, int64_t b) { read(0, from, {a, b}); });
+    const int64_t panel_size = TransformedWeight<S>::Matrices::size(source_.channels, panel);
+    Scratch scratch(inputs_, block_size(count) + threads * panel_size);
+    const Inputs from = inputs_of(scratch.planes(), count);
+    const Outputs to = outputs_of(scratch.planes(), count);
+    parallel_for(count, 1, [&](int64_t a, int64_t b) { read(scratch.zeros(), 0, from, {a, b}); });
     parallel_threads(threads, [&](int thread) {
+      float* const data = scratch.planes() + block_size(count) + thread * panel_size;
       const Range range = share_of(panels, thread, threads);
       for (int64_t p = range.begin; p < range.end; ++p) {
         const int64_t first = p * panel;
-        const TransformedWeight<S> weight(rest + block_size(count) + thread * panel_size,
-                                          shape_.inputs, std::min(panel, outputs_ - first));
-        weight.fill(from_channels(w, 0, first), std::min(panel, shape_.outputs - first));
-        Buffers columns = to;
+        const TransformedWeight<S> weight(data, source_.channels,
+                                          std::min(panel, outputs_ - first));
+        weight.fill(from_channels(w, 0, first), std::min(panel, result_.channels - first));
+        Outputs columns = to;
         columns.data += first;
-        multiply(from, weight, columns, count, {0, S::points});
+        multiply(from, weight, columns, count, {0, Square<S>::outputs});
       }
     });
     parallel_for(count, 1, [&](int64_t a, int64_t b) { write(0, to, {a, b}); });
   }
 
-  // The tiles' transforms, their products at some of the points, and the outputs.
-  void read(int64_t first, const Buffers& to, Range tiles) const {
+  // The tiles' transforms, some of the sums of their products, and the outputs.
+  void read(const float* zeros, int64_t first, const Inputs& to, Range tiles) const {
     for (int64_t t = tiles.begin; t < tiles.end; ++t)
-      transform_tile<typename S::Input>(source_, tiles_.corner(first + t), zeros_, to, t);
+      transform_tile<typename S::Input>(source_, tiles_[first + t], zeros, to, t);
   }
-  void multiply(const Buffers& from, const TransformedWeight<S>& weight, const Buffers& to,
-                int64_t count, Range points) const {
-    for (int64_t point = points.begin; point < points.end; ++point)
+  void multiply(const Inputs& from, const TransformedWeight<S>& weight, const Outputs& to,
+                int64_t count, Range sums) const {
+    for (int64_t sum = sums.begin; sum < sums.end; ++sum)
       for (int64_t column = 0; column < weight.outputs; column += panel) {
         const int64_t width = weight.width(column);
-        panel_product({from.at(point, 0, 0), inputs_, 1}, count, width, shape_.inputs,
-                      {weight.at(point, column), width, to.at(point, 0, column), outputs_, false});
+        bool add = false;
+        for (const Product& product : Square<S>::products) {
+          if (product.output != sum) continue;
+          panel_product(
+              {from.at(product.input, 0, 0), inputs_, 1}, count, width, source_.channels,
+              {weight.at(product.weight, column), width, to.at(sum, 0, column), outputs_, add});
+          add = true;
+        }
       }
   }
-  void write(int64_t first, const Buffers& from, Range tiles) const {
+  void write(int64_t first, const Outputs& from, Range tiles) const {
     for (int64_t t = tiles.begin; t < tiles.end; ++t)
-      write_tile<typename S::Output>(from, t, finish_, result_, tiles_.corner(first + t));
+      write_tile<typename S::Output>(from, t, finish_, result_, tiles_[first + t]);
   }
 
-  int64_t zeros_size() const { return round_up(inputs_, 16); }
-  float* begin(Workspace& workspace) {
-    zeros_ = workspace.data();
-    std::fill_n(workspace.data(), zeros_size(), 0.f);
-    return workspace.data() + zeros_size();
-  }
   int64_t block_size(int64_t block) const {
-    return Buffers::size(block, inputs_) + Buffers::size(block, outputs_);
+    return Inputs::size(block, inputs_) + Outputs::size(block, outputs_);
   }
-  Buffers inputs_of(float* data, int64_t block) const { return {data, block, inputs_}; }
-  Buffers outputs_of(float* data, int64_t block) const {
-    return {data + Buffers::size(block, inputs_), block, outputs_};
+  Inputs inputs_of(float* data, int64_t block) const { return {data, block, inputs_}; }
+  Outputs outputs_of(float* data, int64_t block) const {
+    return {data + Inputs::size(block, inputs_), block, outputs_};
   }
 
-  const Shape& shape_;
-  const Finish& finish_;
-  const Tiles tiles_;
   const Tiled<const float> source_;
+  const Finish& finish_;
   const Tiled<float> result_;
+  const Tiles tiles_;
   const int64_t inputs_, outputs_;  // rounded up to whole registers
   const int64_t weight_size_;
-  const float* zeros_ = nullptr;
 };
 
 template <typename S>
 void winograd(const float* x, Filter<const float> w, const Shape& shape, const Finish& finish,
               float* y) {
-  Forward<S>(x, shape, finish, y).run(w);
+  Forward<S>(tiled_input(shape, x, S::in_step), finish, tiled_output(shape, y, S::out_step)).run(w);
 }
 
-// The input's gradient is the convolution of the outputs' by the flipped kernels.
+// The input's gradient is a convolution of the outputs' by the flipped kernels.
+template <typename S>
+void winograd_input_gradient(const Tiled<const float>& dy, const Filter<const float>& w,
+                             const Tiled<float>& dx) {
+  Forward<S>(dy, {}, dx)
+      .run({w.data + (S::taps - 1) * (w.row_stride + w.column_stride), w.input_stride,
+            w.output_stride, -w.row_stride, -w.column_stride});
+}
+
 template <typename S>
 void winograd_input_gradient(const float* dy, Filter<const float> w, const Shape& shape,
                              float* dx) {
-  const auto flipped = [](const Axis& axis) {
-    return Axis{axis.output_size, axis.size, axis.taps, 1, 1, axis.taps - 1 - axis.before};
-  };
-  const Filter<const float> kernels = {w.data + (S::taps - 1) * (w.row_stride + w.column_stride),
-                                       w.input_stride, w.output_stride, -w.row_stride,
-                                       -w.column_stride};
-  winograd<S>(dy, kernels,
-              {shape.images, shape.outputs, shape.inputs, 1, flipped(shape.vertical),
-               flipped(shape.horizontal)},
-              {}, dx);
+  Tiled<const float> from = tiled_output(shape, dy, S::in_step);
+  Tiled<float> to = tiled_input(shape, dx, S::out_step);
+  from.top = S::taps - 1 - to.top, from.left = S::taps - 1 - to.left;
+  to.top = to.left = 0;
+  winograd_input_gradient<S>(from, w, to);
+}
+
+// Of stride 2: tiles begin at an even pixel of the padded image, or at an odd one, where the image
+// itself does so along both axes. Else a first pixel of padding is computed with it and left out.
+template <int Out>
+void strided_input_gradient(const float* dy, Filter<const float> w, const Shape& shape, float* dx) {
+  Tiled<const float> from = tiled_output(shape, dy, Out);
+  Tiled<float> to = tiled_input(shape, dx, 2 * Out);
+  const bool odd = to.top % 2 && to.left % 2;
+  from.top = !odd - to.top / 2, from.left = !odd - to.left / 2;
+  to.top = odd ? 0 : to.top % 2, to.left = odd ? 0 : to.left % 2;
+  if (odd) return winograd_input_gradient<StridedInputGradient<Out, true>>(from, w, to);
+  winograd_input_gradient<StridedInputGradient<Out, false>>(from, w, to);
 }
 
 }  // namespace lamina::conv2d::LAMINA_ISA

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lamina import nn
+from lamina import nn, ops
+from lamina.ops import conv2d_choice, conv2d_native, native
+from tests.ops.judge import assert_as_good_as_torch
 
 from .parity import assert_agrees
 from .strategies import dtypes, few
@@ -23,6 +26,34 @@ def test_linear_agrees_with_torch(rest, in_features, out_features, bias, dtype) 
     ours = nn.Linear(in_features, out_features, bias, dtype=dtype)
     ours.load_state_dict(theirs.state_dict())
     assert_agrees(ours, theirs, torch.randn(*rest, in_features, dtype=dtype))
+
+
+@pytest.mark.skipif("conv2d" not in native.kinds(), reason="no compiler")
+@pytest.mark.parametrize("rows", [16, 17, 64])
+def test_few_rows_in_our_kernel_are_as_exact_as_torchs(monkeypatch, rows) -> None:
+    ran, run = [], conv2d_native.forward
+
+    def recorded(algorithm, *rest, **more):
+        ran.append(algorithm)
+        return run(algorithm, *rest, **more)
+
+    monkeypatch.setattr(conv2d_native, "forward", recorded)
+    monkeypatch.setattr(conv2d_choice, "beats_matrix_product", lambda problem: True)
+    torch.manual_seed(0)
+    leaves = torch.randn(rows, 512), torch.randn(1000, 512), torch.randn(1000)
+    dy = torch.randn(rows, 1000)
+
+    def with_gradients(function, dtype):
+        inputs = [tensor.to(dtype).requires_grad_() for tensor in leaves]
+        y = function(*inputs)
+        return y.detach(), *torch.autograd.grad(y, inputs, dy.to(dtype))
+
+    ours = with_gradients(ops.linear, torch.float32)
+    assert ran == ["direct"]
+    torchs = with_gradients(F.linear, torch.float32)
+    truth = with_gradients(F.linear, torch.float64)
+    for name, *three in zip(("y", "dx", "dweight", "dbias"), ours, torchs, truth, strict=True):
+        assert_as_good_as_torch(*three, name)
 
 
 def test_no_input_features_give_the_bias() -> None:

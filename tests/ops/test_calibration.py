@@ -15,6 +15,7 @@ import torch
 from lamina import ops
 from lamina.ops import calibration, conv2d_timing, native
 from lamina.theory import conv2d as theory
+from lamina.theory import conv2d_algorithms
 from lamina.theory.limits import Machine
 
 SMALL = theory.problem((1, 8, 8, 8), 8, 3, padding=1, threads=2)
@@ -175,6 +176,42 @@ def test_another_number_of_threads_is_another_machine(fresh):
     torch.set_num_threads(1)
     assert calibration.machine(alone) == MEASURED["forward"]
     assert len(fresh) == 2 and len(list(calibration.folder().iterdir())) == 2
+
+
+def without_a_stage(monkeypatch):
+    onednn = conv2d_algorithms.onednn
+
+    def fewer(problem):
+        counted = onednn(problem)
+        return replace(counted, stages=counted.stages[1:])
+
+    monkeypatch.setattr(conv2d_algorithms, "onednn", fewer)
+
+
+def without_strides(monkeypatch):
+    why_not = conv2d_algorithms.why_not
+
+    def more(algorithm, problem):
+        strided = algorithm != "direct" and problem.stride != (1, 1)
+        return "stride must be 1" if strided else why_not(algorithm, problem)
+
+    monkeypatch.setattr(conv2d_algorithms, "why_not", more)
+
+
+def without_an_algorithm(monkeypatch):
+    monkeypatch.setattr(conv2d_timing.conv2d_native, "ALGORITHMS", ("direct", "winograd_4x4"))
+
+
+@pytest.mark.parametrize("older", [without_a_stage, without_strides, without_an_algorithm])
+def test_figures_of_another_model_are_not_read(fresh, older):
+    with pytest.MonkeyPatch.context() as patch:
+        older(patch)
+        calibration.calibrate()
+    assert calibration.folder().is_dir()
+    calibration._known.clear()
+    assert calibration.current() is calibration.SHIPPED
+    assert calibration.machine(LARGE) == MEASURED["forward"]
+    assert len(fresh) == 2
 
 
 def test_threads_measure_once(fresh):

@@ -220,7 +220,9 @@ def test_strict_numerics_rule_winograd_out():
 @pytest.mark.parametrize(
     ("arguments", "kernel", "named"),
     [
-        ({"stride": 2}, 3, "stride"),
+        ({"stride": 3}, 3, "stride"),
+        ({"stride": (1, 2)}, 3, "stride"),
+        ({"stride": 2}, 5, "stride"),
         ({"dilation": 2}, 3, "dilation"),
         ({"groups": 2}, 3, "groups"),
         ({}, 7, "kernel_size"),

@@ -14,6 +14,7 @@ from torch import Tensor
 from lamina import ops
 from lamina.ops import native
 from lamina.theory import conv2d as theory
+from lamina.theory import shapes
 from lamina.theory.conv2d_algorithms import fft_size
 from lamina.theory.numerics import fft_error_bound, winograd_error_bound
 from tests.ops.judge import LAYOUTS, assert_as_good_as_torch
@@ -113,66 +114,78 @@ def test_fourier_within_its_bound(case):
         assert (got.double() - truth).abs().max() <= bound + bias, name
 
 
-TILES = {
-    # What F(m x m, r x r) stands behind each pass: (m, r) of output and dx, and of dweight.
-    ("winograd_4x4", 3): ((4, 3), (3, 4)),
-    ("winograd_2x2", 3): ((2, 3), (3, 2)),
-    ("winograd_2x2", 5): ((2, 5), (5, 2)),
-}
+# Winograd's variants: the theory's name, the kernel's side, the stride.
+VARIANTS = [
+    ("winograd_4x4", 3, 1),
+    ("winograd_2x2", 3, 1),
+    ("winograd_2x2", 5, 1),
+    ("winograd_4x4", 3, 2),
+    ("winograd_2x2", 3, 2),
+]
 
 
-def assert_winograd_within_its_bound(name, x, weight, padding, dy=None):
-    window = ((1, 1), (*padding[0], *padding[1]), (1, 1), 1, name)
-    (tile, taps), (gradient_tile, gradient_taps) = TILES[name, weight.shape[2]]
+def assert_winograd_within_its_bound(name, x, weight, padding, stride, dy=None):
+    window = ((stride, stride), (*padding[0], *padding[1]), (1, 1), 1, name)
+    tile, taps = int(name[-1]), weight.shape[2]
     if dy is None:
-        dy = torch.randn(
-            theory.output_shape(x.shape, weight.shape[0], weight.shape[2], padding=padding)
-        )
+        dy = torch.randn(theory.output_shape(x.shape, weight.shape[0], taps, stride, padding))
     op = torch.ops.lamina
     y = op.conv2d(x, weight, None, None, *window, "none", 0.0)
     dx = op.conv2d_input_gradient(x, dy, weight, *window)
     dweight = op.conv2d_weight_gradient(x, dy, weight, *window)
-    sides = {"stride": 1, "padding": padding, "dilation": 1, "groups": 1}
+    sides = {"stride": stride, "padding": padding, "dilation": 1, "groups": 1}
     leaves = tuple(t.double().requires_grad_() for t in (x, weight))
     exact = by_torch(*leaves, None, sides)
     truths = (exact, *torch.autograd.grad(exact, leaves, dy.double()))
     tiles = dy.shape[0] * -(-dy.shape[2] // tile) * -(-dy.shape[3] // tile)
     peaks = {"x": x, "w": weight, "dy": dy}
     peaks = {key: value.abs().max().item() for key, value in peaks.items()}
-    bounds = (
-        winograd_error_bound(tile, x.shape[1], peaks["x"], peaks["w"], taps),
-        winograd_error_bound(tile, weight.shape[0], peaks["dy"], peaks["w"], taps),
-        winograd_error_bound(gradient_tile, tiles, peaks["x"], peaks["dy"], gradient_taps),
+    passes = (
+        ("forward", x.shape[1], peaks["x"], peaks["w"], y, truths[0]),
+        ("input_gradient", weight.shape[0], peaks["dy"], peaks["w"], dx, truths[1]),
+        ("weight_gradient", tiles, peaks["x"], peaks["dy"], dweight, truths[2]),
     )
-    for what, got, truth, bound in zip(NAMES, (y, dx, dweight), truths, bounds, strict=False):
-        assert got.shape == truth.shape, what
-        assert (got.double() - truth).abs().max() <= bound, f"{name} {what}"
+    for pass_, terms, largest, other, got, truth in passes:
+        bound = winograd_error_bound(tile, terms, largest, other, taps, stride=stride, pass_=pass_)
+        assert got.shape == truth.shape, pass_
+        assert (got.double() - truth).abs().max() <= bound, f"{name} {pass_}"
 
 
-@pytest.mark.parametrize(("name", "kernel"), TILES)
+@pytest.mark.parametrize(("name", "kernel", "stride"), VARIANTS)
 @given(case=convolutions(stride=st.just(1), kernel=st.just(1), dilation=st.just(1)))
-def test_winograd_within_its_bound(name, kernel, case):
+def test_winograd_within_its_bound(name, kernel, stride, case):
     x, weight, window = case
     weight = torch.randn(weight.shape[0], x.shape[1], kernel, kernel)
     padding = tuple(
         (before + max(0, kernel - size - before - after), after)
         for (before, after), size in zip(window["padding"], x.shape[2:], strict=True)
     )
-    assert_winograd_within_its_bound(name, x, weight, padding)
+    assert_winograd_within_its_bound(name, x, weight, padding, stride)
 
 
-@pytest.mark.parametrize(("name", "kernel"), TILES)
+@pytest.mark.parametrize(("name", "kernel", "stride"), VARIANTS)
 @pytest.mark.parametrize("spread", [1e3, 1e6])
-def test_winograd_over_a_large_dynamic_range(name, kernel, spread):
+def test_winograd_over_a_large_dynamic_range(name, kernel, stride, spread):
     """A huge value beside small ones: the digits that the tile loses are those of the bound."""
     x = torch.randn(2, 20, 16, 16) * 10.0 ** torch.randint(-6, 1, (2, 20, 16, 16)) * spread
     x[..., 5, 5] = spread
     weight = torch.randn(24, 20, kernel, kernel) * 10.0 ** torch.randint(-4, 3, (24, 20, 1, 1))
-    dy = torch.randn(2, 24, 16, 16) * 10.0 ** torch.randint(-4, 3, (2, 24, 16, 16))
+    shape = (2, 24, 16 // stride, 16 // stride)
+    dy = torch.randn(shape) * 10.0 ** torch.randint(-4, 3, shape)
     sides = ((kernel // 2,) * 2,) * 2
-    assert_winograd_within_its_bound(name, x, weight, sides, dy)
+    assert_winograd_within_its_bound(name, x, weight, sides, stride, dy)
     signs = torch.where(torch.rand(2, 20, 16, 16) < 0.5, -1.0, 1.0)  # every term at its largest
-    assert_winograd_within_its_bound(name, signs * spread, weight.sign(), sides, dy.sign())
+    assert_winograd_within_its_bound(name, signs * spread, weight.sign(), sides, stride, dy.sign())
+
+
+@pytest.mark.parametrize("padding", [0, 1, 2, ((0, 1), (0, 1)), ((1, 0), (0, 1)), ((5, 0), (3, 6))])
+@pytest.mark.parametrize("size", [(9, 9), (12, 7), (29, 30)])
+def test_winograd_of_stride_2_by_any_padding(padding, size):
+    """The input's gradient has tiles that begin at an even pixel or at an odd one."""
+    x, weight = torch.randn(2, 3, *size), torch.randn(5, 3, 3, 3)
+    sides = shapes.resolve_padding(padding, (3, 3), size, (2, 2), (1, 1))
+    for name in ("winograd_4x4", "winograd_2x2"):
+        assert_winograd_within_its_bound(name, x, weight, sides, 2)
 
 
 AGREES = """
@@ -182,7 +195,8 @@ op = torch.ops.lamina
 import lamina
 for name, kernel, stride in (
     ("direct", 3, 1), ("direct", 5, 2), ("direct", 1, 1), ("winograd_4x4", 3, 1),
-    ("winograd_2x2", 3, 1), ("winograd_2x2", 5, 1), ("im2col", 3, 2), ("fft", 3, 1),
+    ("winograd_2x2", 3, 1), ("winograd_2x2", 5, 1), ("winograd_4x4", 3, 2),
+    ("winograd_2x2", 3, 2), ("im2col", 3, 2), ("fft", 3, 1),
 ):
     x, w = torch.randn(2, 19, 11, 9), torch.randn(35, 19, kernel, kernel)
     window = ((stride,) * 2, (2, 1, 1, 2), (1, 1), 1)
@@ -203,13 +217,15 @@ def test_every_instruction_set(isa):
     )
 
 
-@pytest.mark.parametrize("algorithm", EVERY)
+@pytest.mark.parametrize(
+    ("algorithm", "stride"), [*((name, 1) for name in EVERY), ("direct", 2), ("winograd", 2)]
+)
 @pytest.mark.parametrize("activation", [*native.ACTIVATIONS[1:], None])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_fused_activation_is_the_one_after(algorithm, activation, layout):
+def test_a_fused_activation_is_the_one_after(algorithm, stride, activation, layout):
     x = torch.randn(2, 5, 8, 7).to(memory_format=LAYOUTS[layout])
     weight, bias = torch.randn(6, 5, 3, 3), torch.randn(6)
-    call = {"padding": 1, "algorithm": algorithm}
+    call = {"stride": stride, "padding": 1, "algorithm": algorithm}
     with torch.no_grad():
         fused = ops.conv2d(x, weight, bias, **call, activation=activation)
         plain = ops.conv2d(x, weight, bias, **call)

@@ -1,5 +1,7 @@
 """Which algorithm auto takes: by the machine alone, within what numerics allow."""
 
+from dataclasses import replace
+
 import pytest
 
 from lamina import set_numerics
@@ -8,6 +10,7 @@ from lamina.theory import conv2d as theory
 from lamina.theory.limits import Machine
 
 CASE = theory.problem((4, 64, 28, 28), 64, 3, padding=1, threads=2)
+STRIDED = theory.problem((4, 256, 28, 28), 256, 3, 2, padding=1, threads=2)
 
 
 def on(monkeypatch, **shares):
@@ -20,10 +23,19 @@ def on(monkeypatch, **shares):
 
 
 @pytest.mark.parametrize("name", conv2d_choice.CANDIDATES)
-def test_the_machine_decides(monkeypatch, name):
+@pytest.mark.parametrize("case", [CASE, STRIDED], ids=["stride 1", "stride 2"])
+def test_the_machine_decides(monkeypatch, name, case):
     for pass_ in conv2d_choice.PASSES:
         on(monkeypatch, **{name: 1.0})
-        assert [conv2d_choice.choose(CASE.of(pass_)) for _ in range(3)] == [name] * 3
+        assert [conv2d_choice.choose(case.of(pass_)) for _ in range(3)] == [name] * 3
+
+
+def test_fewer_products_decide_at_stride_2_where_channels_are_many(monkeypatch):
+    on(monkeypatch, **dict.fromkeys(conv2d_choice.CANDIDATES, 1.0))
+    for pass_ in conv2d_choice.PASSES:
+        few = theory.problem((4, 3, 28, 28), 8, 3, 2, padding=1, threads=2, pass_=pass_)
+        assert conv2d_choice.choose(STRIDED.of(pass_)) in conv2d_choice.WINOGRAD
+        assert conv2d_choice.choose(few) not in conv2d_choice.WINOGRAD
 
 
 def test_a_new_calibration_is_heeded_at_once(monkeypatch):
@@ -48,7 +60,10 @@ def test_strict_numerics_never_pick_winograd(monkeypatch):
     ("change", "served"),
     [
         ({}, {"onednn", "direct", "winograd_4x4", "winograd_2x2", "im2col", "fft"}),
-        ({"stride": 2}, {"onednn", "direct", "im2col"}),
+        ({"stride": 2}, {"onednn", "direct", "winograd_4x4", "winograd_2x2", "im2col"}),
+        ({"stride": 2, "kernel_size": 5}, {"onednn", "direct", "im2col"}),
+        ({"stride": 3}, {"onednn", "direct", "im2col"}),
+        ({"stride": (1, 2)}, {"onednn", "direct", "im2col"}),
         ({"dilation": 2}, {"onednn", "direct", "im2col", "fft"}),
         ({"kernel_size": 5}, {"onednn", "direct", "winograd_2x2", "im2col", "fft"}),
         ({"kernel_size": 1}, {"onednn", "direct", "im2col", "fft"}),
@@ -74,6 +89,24 @@ def test_winograd_is_the_faster_of_its_two_tiles(monkeypatch):
     assert conv2d_choice.resolve("winograd", CASE) == "winograd_2x2"
     on(monkeypatch, winograd_4x4=1.0)
     assert conv2d_choice.resolve("winograd", CASE) == "winograd_4x4"
+
+
+def test_planes_of_a_matrix_product_are_not_reordered(monkeypatch):
+    """Where both are as fast on channels-last images, NCHW's way there and back decides."""
+    pointwise = theory.problem((4, 64, 28, 28), 64, 1, threads=2)
+    planar = replace(pointwise, channels_last=False)
+    on(monkeypatch, onednn=1.0, direct=0.9)
+    for pass_ in conv2d_choice.PASSES:
+        assert conv2d_choice.choose(pointwise.of(pass_)) == "onednn"
+        assert conv2d_choice.choose(planar.of(pass_)) == "direct"
+    strided = replace(theory.problem((4, 64, 28, 28), 64, 1, 2, threads=2), channels_last=False)
+    assert conv2d_choice.choose(strided) == "onednn"  # both reorder
+
+
+@pytest.mark.parametrize(("share", "chosen"), [(0.97, "direct"), (0.9, "onednn")])
+def test_a_tie_goes_to_the_kernels(monkeypatch, share, chosen):
+    on(monkeypatch, onednn=1.0, direct=share)
+    assert conv2d_choice.choose(CASE) == chosen
 
 
 def test_another_name():

@@ -90,6 +90,8 @@ def test_winograd_workspace_by_what_is_larger():
     deep = conv2d.problem((1, 512, 7, 7), 512, 3, padding=1, threads=2)
     panel = 4 * 36 * 512 * 4
     assert algorithms.winograd_4x4(deep).workspace_bytes == 4 * 36 * 4 * 1024 + 2 * panel
+    product = stages(algorithms.winograd_4x4(deep))["product"]  # finds its panel in the caches
+    assert (product.bytes_moved, product.cached_bytes) == (0, 4 * 36 * 512 * 512)
 
 
 def test_products_of_winograd_are_four_ninths_and_a_quarter():
@@ -97,6 +99,30 @@ def test_products_of_winograd_are_four_ninths_and_a_quarter():
     for name, share in (("winograd_2x2", Fraction(4, 9)), ("winograd_4x4", Fraction(1, 4))):
         product = stages(algorithms.ALGORITHMS[name](case))["product"].flops
         assert Fraction(product, 2 * case.macs) == share
+
+
+def test_products_at_stride_2():
+    """25/36 and 81/144 of the sum; what is stored of a tile are the distinct rows."""
+    case = conv2d.problem((1, 8, 16, 16), 8, 3, 2, padding=1)
+    for name, share in (("winograd_2x2", Fraction(25, 36)), ("winograd_4x4", Fraction(81, 144))):
+        for pass_ in PASSES:
+            product = stages(algorithms.ALGORITHMS[name](case.of(pass_)))["strided_product"].flops
+            assert Fraction(product, 2 * case.macs) == share
+    found = stages(algorithms.winograd_2x2(case))
+    assert found["input_transform"].cached_bytes == 4 * 25 * 16 * 8  # 4 x 4 tiles, 8 channels
+    assert found["strided_product"].bytes_moved == 4 * 16 * 64
+    assert found["output_transform"].cached_bytes == 4 * 9 * 16 * 8
+    # By columns 0 2, 0 2 and 2 4 of the data's matrix, one addition each, and three copies.
+    assert found["input_transform"].flops == 16 * 8 * 2 * (5 + 5)
+
+
+def test_winograd_strided_input_gradient_tiles_by_the_paddings_parity():
+    def tiles(padding):
+        case = conv2d.problem((1, 3, 8, 8), 5, 3, 2, padding, pass_="input_gradient")
+        return stages(algorithms.winograd_2x2(case))["strided_product"].flops // (2 * 25 * 15)
+
+    assert tiles(((1, 1), (1, 1))) == tiles(((0, 1), (0, 1))) == 2 * 2
+    assert tiles(((1, 1), (0, 1))) == 3 * 2
 
 
 def test_winograd_input_gradient_tiles_the_input():
@@ -165,8 +191,19 @@ def test_direct_sums_of_the_weights_gradient_for_every_thread():
     assert algorithms.direct(few).workspace_bytes == 1 * 4 * 48 * 9 + 3 * beside
 
 
-def test_pytorchs_own_clears_fresh_pages_above_32_mib():
-    small, large = (conv2d.problem((n, 3, 112, 112), 64, 1) for n in (8, 16))
+def test_direct_reads_the_weights_of_few_positions_where_they_lie():
+    few = conv2d.problem((1, 512, 1, 16), 1000, 1)
+    assert stages(algorithms.direct(few))["pack"].bytes_moved == 0
+    assert stages(algorithms.direct(few.of("input_gradient")))["pack"].bytes_moved > few.weights
+    many = conv2d.problem((1, 512, 1, 65), 1000, 1)
+    assert stages(algorithms.direct(many))["pack"].bytes_moved > many.weights
+    # A register is computed whole.
+    one = replace(conv2d.problem((1, 512, 1, 1), 1000, 1), lanes=8)
+    assert stages(algorithms.direct(one))["product"].flops == 8 * 2 * 512 * 1000
+
+
+def test_pytorchs_own_clears_fresh_pages_of_a_large_result():
+    small, large = (conv2d.problem((n, 3, 112, 112), 64, 1) for n in (2, 4))
     assert stages(algorithms.onednn(small))["first_touch"].bytes_moved == 0
     assert stages(algorithms.onednn(large))["first_touch"].bytes_moved == large.outputs
     assert stages(algorithms.onednn(large.of("input_gradient")))["first_touch"].bytes_moved == 0
@@ -218,7 +255,10 @@ def test_compare_is_sorted_and_complete():
         ("winograd_2x2", {"kernel_size": 5}, None),
         ("winograd_2x2", {"kernel_size": 7}, "kernel_size must be 3 or 5, got (7, 7)"),
         ("winograd_4x4", {"dilation": 2}, "dilation must be 1, got (2, 2)"),
-        ("winograd_4x4", {"stride": 2}, "stride must be 1, got (2, 2)"),
+        ("winograd_4x4", {"stride": 2}, None),
+        ("winograd_2x2", {"stride": (1, 2)}, "stride must be 1 or 2, got (1, 2)"),
+        ("winograd_2x2", {"stride": 2, "kernel_size": 5}, "stride must be 1, got (2, 2)"),
+        ("fft", {"stride": 2}, "stride must be 1, got (2, 2)"),
         ("implicit_gemm", {}, "kernel_size must be 1, got (3, 3)"),
         (
             "implicit_gemm",

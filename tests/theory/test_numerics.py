@@ -70,6 +70,23 @@ def test_winograd_amplification_is_attained_by_the_worst_signs(tile, channels):
     assert numerics.winograd_amplification(tile) == pytest.approx(factor, rel=1e-5)
 
 
+@pytest.mark.parametrize("tile", [2, 4])
+@pytest.mark.parametrize("pass_", ["forward", "input_gradient", "weight_gradient"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_winograd_bound_is_of_the_size_of_what_it_bounds(tile, pass_, stride):
+    """Numbers of magnitude 1 through the absolute matrices reach the bound's magnitude."""
+    of_input = pass_ == "input_gradient"
+    matrices = winograd.window_transforms(tile, 3, stride, of_input=of_input)
+    if pass_ == "weight_gradient":
+        matrices = winograd.weight_gradient(matrices)
+    absolute = [[[abs(x) for x in row] for row in matrix] for matrix in matrices]
+    a, w, b = (torch.tensor([[float(x) for x in r] for r in m]) for m in absolute)
+    swollen = (a @ (w.sum(1) * b.sum(1))).max().item() ** 2
+    bound = numerics.winograd_error_bound(tile, 10, 2.0, 3.0, stride=stride, pass_=pass_)
+    unit = numerics.UNIT_ROUNDOFF["float32"]
+    assert 10 * unit < bound / (swollen * 10 * 2.0 * 3.0) < 60 * unit
+
+
 def test_fft_error_bound_holds():
     generator = torch.Generator().manual_seed(0)
     x, w = torch.randn(8, 20, 24, generator=generator), torch.randn(8, 5, 5, generator=generator)

@@ -39,6 +39,34 @@ def test_matrices_give_the_convolution_in_exact_arithmetic(tile, data):
     assert result == expected
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 6), st.data())
+def test_strided_matrices_give_the_convolution_and_its_gradients(m, data):
+    numbers = st.integers(-9, 9).map(Fraction)
+
+    def column(size):
+        return [(x,) for x in data.draw(st.lists(numbers, min_size=size, max_size=size))]
+
+    def apply(matrices, d, g):
+        a, w, b = matrices
+        pairs = zip(multiply(w, g), multiply(b, d), strict=True)
+        return [x for (x,) in multiply(a, [(p * q,) for (p,), (q,) in pairs])]
+
+    d, g, dy = column(2 * m + 1), column(3), column(m)
+    forward = winograd.strided_transforms(m)
+    expected = [sum(d[2 * k + j][0] * g[j][0] for j in range(3)) for k in range(m)]
+    assert apply(forward, d, g) == expected
+    expected = [sum(d[2 * k + j][0] * dy[k][0] for k in range(m)) for j in range(3)]
+    assert apply(winograd.weight_gradient(forward), d, dy) == expected
+
+    e = column(m + 1)  # the gradient of the output before the tile, and of its m outputs
+    expected = []
+    for k in range(m):
+        expected += [e[k + 1][0] * g[0][0] + e[k][0] * g[2][0], e[k + 1][0] * g[1][0]]
+    of_input = winograd.strided_transforms(m, of_input=True)
+    assert apply(of_input, e, g[::-1]) == expected
+
+
 def test_f43_is_lavins_up_to_the_scale_of_a_row():
     """Lavin and Gray, section 4.2: B^T of F(4 x 4, 3 x 3), rows in the order 0, 1, -1, 2, -2."""
     lavin = [

@@ -18,12 +18,13 @@ from lamina.inspect.dialect import is_keras
 from lamina.inspect.examine import Batch, examine
 from lamina.inspect.health import diagnose
 from lamina.inspect.inputs import Sizes, arguments_of, materialised
-from lamina.inspect.limits import add_health, add_limits, add_times, measured_machine
+from lamina.inspect.limits import add_health, add_limits, add_times
 from lamina.inspect.recorder import ForwardError
 from lamina.inspect.rows import build_rows, operators_of, sealed_names, totals_of
 from lamina.inspect.timing import measure_times
 from lamina.inspect.trace import trace
 from lamina.inspect.untouched import untouched
+from lamina.ops import machine as machine_measurement
 from lamina.report.account import Account, Row, Totals
 from lamina.theory.limits import Machine
 
@@ -104,7 +105,7 @@ def inspect(
             prepare=mode,
         )
         totals = add_times(rows, totals, times)
-        machine = machine or measured_machine()
+        machine = machine or machine_measurement.measure()
     if machine is not None:
         totals = add_limits(rows, totals, machine)
     advice = []

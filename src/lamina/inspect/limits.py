@@ -4,47 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
-from time import perf_counter
-
-import torch
-from torch.nn.functional import conv2d
 
 from lamina.inspect.timing import Times
-from lamina.ops import machine
 from lamina.report.account import Health, Row, Timing, Totals
 from lamina.theory.limits import Machine, bound_by, time_limit
 
-__all__ = ["add_health", "add_limits", "add_times", "measured_machine"]
-
-_ROUNDS = 12
-
-
-def measured_machine() -> Machine:
-    """Peak and bandwidth of this machine; the peak is that of the faster of two.
-
-    PyTorch's matrix products and its convolutions come from different libraries, which need not
-    use the same instructions: on some processors convolutions reach twice as much.
-    """
-    measured = machine.measure()
-    peak = max(measured.peak_flops, _convolution_peak(torch.get_num_threads()))
-    return replace(measured, peak_flops=peak)
-
-
-@cache
-def _convolution_peak(threads: int) -> float:
-    """FLOP/s of a 3×3 convolution that stays in the cache, the best of several rounds."""
-    channels, side = 256, 28
-    layout = torch.channels_last
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        x = torch.rand(1, channels, side, side).contiguous(memory_format=layout)
-        weight = torch.rand(channels, channels, 3, 3).contiguous(memory_format=layout)
-        fastest = float("inf")
-        for _ in range(_ROUNDS):
-            start = perf_counter()
-            conv2d(x, weight, padding=1)
-            fastest = min(fastest, perf_counter() - start)
-    return 2 * channels**2 * 9 * side**2 / fastest
+__all__ = ["add_health", "add_limits", "add_times"]
 
 
 def add_times(rows: list[Row], totals: Totals, times: Times) -> Totals:

@@ -22,7 +22,7 @@ import torch
 
 from lamina.ops import native
 from lamina.ops.calibration_shipped import MACHINES
-from lamina.ops.conv2d_timing import measure
+from lamina.ops.conv2d_timing import measure, model
 from lamina.ops.machine import processor
 from lamina.theory.conv2d_problem import Pass, Problem
 from lamina.theory.limits import Machine
@@ -139,6 +139,7 @@ def _fingerprint(threads: int) -> dict[str, str | int]:
         "instruction set": native.instruction_set() or "none",
         "torch": str(torch.__version__),
         "lamina": __version__,
+        "model": model(threads),
     }
 
 

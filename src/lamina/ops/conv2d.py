@@ -7,6 +7,7 @@ Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -56,11 +57,11 @@ def conv2d(
         groups: into how many independent convolutions the channels are split.
         algorithm: ``"auto"`` takes for each of the three passes the one that the cost model of
             ``theory.conv2d`` predicts to be the fastest on this machine. ``"direct"`` is the sum
-            in our kernel, ``"winograd"`` takes a quarter of its products (3×3 or 5×5 kernels,
-            stride and dilation 1, one group), ``"im2col"`` copies windows to a matrix, ``"fft"``
-            multiplies spectra (stride 1), ``"onednn"`` is PyTorch's own, which also serves other
-            dtypes than float32, other devices, function transforms and autocast whatever is asked
-            for.
+            in our kernel, ``"winograd"`` takes a quarter to two thirds of its products (3×3 or
+            5×5 kernels at stride 1, 3×3 at stride 2; dilation 1, one group), ``"im2col"`` copies
+            windows to a matrix, ``"fft"`` multiplies spectra (stride 1), ``"onednn"`` is PyTorch's
+            own, which also serves other dtypes than float32, other devices, function transforms
+            and autocast whatever is asked for.
         activation: applied to the result: "relu", "relu6", "leaky_relu", "silu", "hardswish" or
             None. Without gradients it costs no pass over memory of its own.
         negative_slope: of leaky_relu.
@@ -109,7 +110,7 @@ def conv2d(
         return activation_epilogue(z, name, negative_slope)
     fuses = name in native.ACTIVATIONS and not _differentiates(x, weight, bias)
     images = x if x.dim() == 4 else x.unsqueeze(0)
-    y: Tensor = _convolve(
+    y: Tensor = convolve(
         images,
         weight,
         None,
@@ -184,6 +185,7 @@ def _problem(
         pass_,
         torch.get_num_threads(),
         lanes=native.lanes(),
+        channels_last=native.is_channels_last(x),
     )
 
 
@@ -233,7 +235,8 @@ def _fake(x: Tensor, weight: Tensor, scale: Any, shift: Any, *options: Any) -> T
     return native.fake_empty(x, problem.output_shape, _is_channels_last(x, weight))
 
 
-def _input_gradient_kernel(
+def _gradient_kernel(
+    pass_: Pass,
     x: Tensor,
     dy: Tensor,
     weight: Tensor,
@@ -243,40 +246,15 @@ def _input_gradient_kernel(
     groups: int,
     algorithm: str,
 ) -> Tensor:
-    problem = _problem(x, weight, stride, padding, dilation, groups, "input_gradient")
+    problem = _problem(x, weight, stride, padding, dilation, groups, pass_)
     chosen = conv2d_choice.resolve(algorithm, problem)
     if chosen in conv2d_native.ALGORITHMS:
-        return conv2d_native.input_gradient(chosen, x, dy, weight, problem)
-    if chosen == "im2col":
-        dx = conv2d_im2col.input_gradient(dy, weight, problem)
-    elif chosen == "fft":
-        dx = conv2d_fft.input_gradient(dy, weight, problem)
-    else:
-        dx = conv2d_torch.input_gradient(x, dy, weight, problem)
-    return native.in_layout(dx, native.is_channels_last(x))
-
-
-def _weight_gradient_kernel(
-    x: Tensor,
-    dy: Tensor,
-    weight: Tensor,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    groups: int,
-    algorithm: str,
-) -> Tensor:
-    problem = _problem(x, weight, stride, padding, dilation, groups, "weight_gradient")
-    chosen = conv2d_choice.resolve(algorithm, problem)
-    if chosen in conv2d_native.ALGORITHMS:
-        return conv2d_native.weight_gradient(chosen, x, dy, weight, problem)
-    if chosen == "im2col":
-        gradient = conv2d_im2col.weight_gradient(x, dy, weight, problem)
-    elif chosen == "fft":
-        gradient = conv2d_fft.weight_gradient(x, dy, weight, problem)
-    else:
-        gradient = conv2d_torch.weight_gradient(x, dy, weight, problem)
-    return native.in_layout(gradient, native.is_channels_last(weight))
+        gradient: Tensor = getattr(conv2d_native, pass_)(chosen, x, dy, weight, problem)
+        return gradient
+    module = {"im2col": conv2d_im2col, "fft": conv2d_fft}.get(chosen, conv2d_torch)
+    gradient = getattr(module, pass_)(x, dy, weight, problem)
+    like = x if pass_ == "input_gradient" else weight
+    return native.in_layout(gradient, native.is_channels_last(like))
 
 
 def _context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -308,17 +286,17 @@ def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
 _WINDOW = "int[] stride, SymInt[] padding, int[] dilation, int groups, str algorithm"
 _input_gradient = register(
     f"conv2d_input_gradient(Tensor x, Tensor dy, Tensor weight, {_WINDOW}) -> Tensor",
-    _input_gradient_kernel,
+    partial(_gradient_kernel, "input_gradient"),
     lambda x, dy, weight, *_: native.fake_empty(x, x.shape, native.is_channels_last(x)),
 )
 _weight_gradient = register(
     f"conv2d_weight_gradient(Tensor x, Tensor dy, Tensor weight, {_WINDOW}) -> Tensor",
-    _weight_gradient_kernel,
+    partial(_gradient_kernel, "weight_gradient"),
     lambda x, dy, weight, *_: native.fake_empty(
         weight, weight.shape, native.is_channels_last(weight)
     ),
 )
-_convolve = register(
+convolve = register(
     f"conv2d(Tensor x, Tensor weight, Tensor? scale, Tensor? shift, {_WINDOW}, str activation, "
     "float negative_slope) -> Tensor",
     _kernel,

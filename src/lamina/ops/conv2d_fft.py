@@ -32,8 +32,9 @@ def forward(x: Tensor, weight: Tensor, problem: Problem) -> Tensor:
     ].contiguous()
 
 
-def input_gradient(dy: Tensor, weight: Tensor, problem: Problem) -> Tensor:
-    """Of the input: the outputs' gradients convolved with the kernels as they stand."""
+def input_gradient(x: Tensor, dy: Tensor, weight: Tensor, problem: Problem) -> Tensor:
+    """Of the input, of which nothing counts: dy convolved with the kernels as they stand."""
+    del x
     size = fft_size(problem)
     spectra = _product(
         "ngmp,gmcp->ngcp", _spectrum(dy, problem, size), _kernel(weight, problem, size)

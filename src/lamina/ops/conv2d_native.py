@@ -1,6 +1,8 @@
 """Convolution by the kernels: the direct sum and Winograd's algorithm, each in its three passes.
 
-They read and write channels-last images; an image in the other layout is reordered on the way.
+They read and write channels-last images; an image in the other layout is reordered on the way. A
+pointwise convolution is a matrix product in either layout: "direct" then computes on the planes of
+an NCHW image where they lie.
 
 Source: Dukhan, "The Indirect Convolution Algorithm" (2019), section 3; Lavin and Gray, "Fast
 Algorithms for Convolutional Neural Networks" (2016), section 4.
@@ -9,6 +11,7 @@ Algorithms for Convolutional Neural Networks" (2016), section 4.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,9 +36,10 @@ def forward(
     channels_last: bool,
 ) -> Tensor:
     """activation(scale · convolution + shift), in the layout asked for."""
-    x, weight = to_channels_last(x), weight.resolve_neg()
+    algorithm, planar, x = _images(algorithm, problem, x)
+    weight = weight.resolve_neg()
     scale, shift = (None if t is None else native.row_major(t) for t in (scale, shift))
-    y = memory.empty(problem.output_shape, x, channels_last=True)
+    y = memory.empty(problem.output_shape, x, channels_last=not planar)
     native.kernels.conv2d_forward(
         algorithm,
         x.data_ptr(),
@@ -48,15 +52,16 @@ def forward(
         negative_slope,
         y.data_ptr(),
     )
-    return y if channels_last else from_channels_last(y)
+    return _in_layout(y, channels_last)
 
 
 def input_gradient(
     algorithm: str, x: Tensor, dy: Tensor, weight: Tensor, problem: Problem
 ) -> Tensor:
     """Of the input, in its layout."""
-    dy, weight = to_channels_last(dy), weight.resolve_neg()
-    dx = memory.empty(problem.input_shape, x, channels_last=True)
+    algorithm, planar, dy = _images(algorithm, problem, dy)
+    weight = weight.resolve_neg()
+    dx = memory.empty(problem.input_shape, x, channels_last=not planar)
     native.kernels.conv2d_input_gradient(
         algorithm,
         dy.data_ptr(),
@@ -65,14 +70,14 @@ def input_gradient(
         *_geometry(problem),
         dx.data_ptr(),
     )
-    return dx if native.is_channels_last(x) else from_channels_last(dx)
+    return _in_layout(dx, native.is_channels_last(x))
 
 
 def weight_gradient(
     algorithm: str, x: Tensor, dy: Tensor, weight: Tensor, problem: Problem
 ) -> Tensor:
     """Of the weight, in its layout."""
-    x, dy = to_channels_last(x), to_channels_last(dy)
+    algorithm, _, x, dy = _images(algorithm, problem, x, dy)
     dweight = memory.empty(weight.shape, weight, channels_last=native.is_channels_last(weight))
     native.kernels.conv2d_weight_gradient(
         algorithm,
@@ -83,6 +88,24 @@ def weight_gradient(
         dweight.stride(),
     )
     return dweight
+
+
+def _images(algorithm: str, problem: Problem, *images: Tensor) -> tuple[Any, ...]:
+    """The kernels' name of the algorithm, whether it runs on planes, and the images for it."""
+    planar = (
+        algorithm == "direct"
+        and problem.is_matrix_product
+        and not any(map(native.is_channels_last, images))
+    )
+    if planar:
+        return "planes", True, *map(native.row_major, images)
+    return algorithm, False, *map(to_channels_last, images)
+
+
+def _in_layout(image: Tensor, channels_last: bool) -> Tensor:
+    if native.is_channels_last(image) == channels_last:
+        return image
+    return to_channels_last(image) if channels_last else from_channels_last(image)
 
 
 def to_channels_last(x: Tensor) -> Tensor:

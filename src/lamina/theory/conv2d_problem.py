@@ -12,6 +12,9 @@ from lamina.theory.validation import one_of
 
 Pass = Literal["forward", "input_gradient", "weight_gradient"]
 
+PANEL_REGISTERS = 4
+"""Registers of result channels that a product works on at a time."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -30,6 +33,8 @@ class Problem:
         itemsize: bytes of an element.
         lanes: elements of a register. Kernels compute a result's channels in whole ones, which is
             counted; 1 counts what the sum itself asks for.
+        channels_last: the images' layout, which is the one that algorithms compute in; they bring
+            NCHW images there and the result back.
 
     Raises:
         ValueError: another pass.
@@ -46,6 +51,7 @@ class Problem:
     threads: int = 1
     itemsize: int = 4
     lanes: int = 1
+    channels_last: bool = True
 
     def __post_init__(self) -> None:
         one_of(self.pass_, "pass_", ("forward", "input_gradient", "weight_gradient"))
@@ -70,6 +76,15 @@ class Problem:
         return self.positions * self.channel_pairs * prod(self.kernel_size)
 
     @property
+    def is_matrix_product(self) -> bool:
+        """Whether every image is multiplied by one matrix: a pointwise convolution of stride 1."""
+        return (
+            self.kernel_size == self.stride == (1, 1)
+            and self.groups == 1
+            and not any(map(any, self.padding))
+        )
+
+    @property
     def source_channels(self) -> int:
         """Of what is summed over: C, but M in the input's gradient."""
         return (self.output_shape if self.pass_ == "input_gradient" else self.input_shape)[1]
@@ -88,6 +103,16 @@ class Problem:
     def whole_registers(self, channels: int) -> int:
         """Channels, rounded up to whole registers."""
         return -(-channels // self.lanes) * self.lanes
+
+    @property
+    def panel(self) -> int:
+        """Result channels that a product works on at a time."""
+        return PANEL_REGISTERS * self.lanes
+
+    @property
+    def panels(self) -> int:
+        """Of the result channels."""
+        return -(-self.result_channels // self.panel)
 
     @property
     def inputs(self) -> int:
@@ -182,3 +207,9 @@ class AlgorithmCost:
             max(self.arithmetic_time(stage, machine), self.memory_time(stage, machine))
             for stage in self.stages
         )
+
+
+def reorder(problem: Problem) -> tuple[Stage, ...]:
+    """NCHW images to channels-last and back: two of the pass's three tensors are images."""
+    moved = 2 * (problem.inputs + problem.outputs)
+    return () if problem.channels_last else (Stage("reorder", 0, moved),)

@@ -10,11 +10,13 @@ Source: Higham, "Accuracy and Stability of Numerical Algorithms" (2002), chapter
 
 from __future__ import annotations
 
+from fractions import Fraction
 from math import ceil, log2, sqrt
 from typing import Literal
 
+from lamina.theory import winograd
+from lamina.theory.conv2d_problem import Pass
 from lamina.theory.validation import one_of, positive_float, positive_int
-from lamina.theory.winograd import Matrix, transforms
 
 UNIT_ROUNDOFF = {
     "float64": 2.0**-53,
@@ -92,7 +94,9 @@ def dot_error_bound(
     return gamma(summation_depth(terms, accumulators), dtype) * magnitude
 
 
-def winograd_amplification(output_tile: int, kernel_size: int = 3) -> float:
+def winograd_amplification(
+    output_tile: int, kernel_size: int = 3, stride: int = 1, pass_: Pass = "forward"
+) -> float:
     """By how much the transforms can swell the magnitude that roundings act on.
 
     For data and weights of magnitude 1 the direct sum of one channel has magnitude r^2; the
@@ -101,7 +105,8 @@ def winograd_amplification(output_tile: int, kernel_size: int = 3) -> float:
         max over i, j of abs(A^T) [(abs(G) 1 abs(G)^T) * (abs(B)^T 1 abs(B))] abs(A),
 
     which is the square of its one-dimensional counterpart. The quotient of the two depends on
-    the interpolation points alone, not on how the matrices are scaled against each other.
+    the interpolation points alone, not on how the matrices are scaled against each other. In the
+    weight's gradient G^T and A take the places of A^T and G, and m^2 that of r^2.
 
     Source: after Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd
     Convolution for Deep Neural Networks" (2020), section 4; derived here element by element.
@@ -109,16 +114,12 @@ def winograd_amplification(output_tile: int, kernel_size: int = 3) -> float:
     Example:
         >>> round(winograd_amplification(2), 1), round(winograd_amplification(4))
         (7.1, 256)
+        >>> round(winograd_amplification(2, stride=2), 1), winograd_amplification(4, stride=2)
+        (2.8, 49.0)
     """
-    matrices = transforms(output_tile, kernel_size)
-    products = [
-        sum(map(abs, g)) * sum(map(abs, b))
-        for g, b in zip(matrices.weight, matrices.input, strict=True)
-    ]
-    swollen = max(
-        sum(abs(a) * p for a, p in zip(row, products, strict=True)) for row in matrices.output
-    )
-    return float((swollen / kernel_size) ** 2)
+    matrices = _winograd_matrices(output_tile, kernel_size, stride, pass_)
+    terms = output_tile if pass_ == "weight_gradient" else kernel_size
+    return float((_swollen(matrices) / terms) ** 2)
 
 
 def winograd_error_bound(
@@ -128,6 +129,9 @@ def winograd_error_bound(
     largest_weight: float,
     kernel_size: int = 3,
     dtype: str = "float32",
+    *,
+    stride: int = 1,
+    pass_: Pass = "forward",
 ) -> float:
     """Bound of any output element of Winograd's F(m x m, r x r).
 
@@ -141,14 +145,16 @@ def winograd_error_bound(
 
     Args:
         output_tile: outputs m of a tile along one axis.
-        channels: input channels of a group.
+        channels: input channels of a group; tiles, for the weight's gradient.
         largest_input: max abs(x).
         largest_weight: max abs(w).
         kernel_size: taps r along one axis.
         dtype: of the arithmetic.
+        stride: 1 or 2.
+        pass_: whose two operands are meant, dy in the place of what it stands for.
 
     Raises:
-        ValueError: a size below 1, or another dtype.
+        ValueError: a size below 1, another dtype or another pass.
 
     Example:
         >>> bounds = [winograd_error_bound(m, 64, 1.0, 1.0) for m in (2, 4)]
@@ -156,14 +162,35 @@ def winograd_error_bound(
         True
     """
     positive_int(channels, "channels")
-    matrices = transforms(output_tile, kernel_size)
+    matrices = _winograd_matrices(output_tile, kernel_size, stride, pass_)
     roundings = channels + 2 + 2 * sum(_densest_row(matrix) for matrix in matrices)
-    magnitude = kernel_size**2 * channels * largest_input * largest_weight
-    amplified = winograd_amplification(output_tile, kernel_size) * magnitude
-    return gamma(roundings, dtype) * amplified
+    magnitude = channels * largest_input * largest_weight
+    return gamma(roundings, dtype) * float(_swollen(matrices) ** 2) * magnitude
 
 
-def _densest_row(matrix: Matrix) -> int:
+def _winograd_matrices(
+    output_tile: int, kernel_size: int, stride: int, pass_: Pass
+) -> winograd.Transforms:
+    one_of(pass_, "pass_", ("forward", "input_gradient", "weight_gradient"))
+    matrices = winograd.window_transforms(
+        output_tile, kernel_size, stride, of_input=pass_ == "input_gradient"
+    )
+    return winograd.weight_gradient(matrices) if pass_ == "weight_gradient" else matrices
+
+
+def _swollen(matrices: winograd.Transforms) -> Fraction:
+    """The largest output along one axis from data and taps of magnitude 1."""
+    products = [
+        sum(map(abs, g)) * sum(map(abs, b))
+        for g, b in zip(matrices.weight, matrices.input, strict=True)
+    ]
+    return max(
+        sum((abs(a) * p for a, p in zip(row, products, strict=True)), start=Fraction(0))
+        for row in matrices.output
+    )
+
+
+def _densest_row(matrix: winograd.Matrix) -> int:
     return max(sum(x != 0 for x in row) for row in matrix)
 
 

@@ -1,0 +1,144 @@
+"""Winograd's algorithm by stages: tiles and weights transformed, multiplied, transformed back.
+
+Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016), sections 4
+and 5; the matrices: ``winograd``.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+from lamina.theory import winograd
+from lamina.theory.conv2d_problem import AlgorithmCost, Problem, Stage, reorder
+
+BLOCK_BYTES = 8 << 20
+"""Of transformed tiles that are alive at a time, as a rule."""
+
+PRIVATE_BYTES, PRIVATE_WEIGHT_BYTES = 640 << 10, 4 << 20
+"""Of a thread's own tiles where they are many and the transformed weight is no larger than that."""
+
+ALL_TILES_BYTES = 24 << 20
+"""All tiles are transformed at once where they are no more than this and the weight is larger than
+``PRIVATE_WEIGHT_BYTES``: each thread then transforms a panel of the weight at a time."""
+
+
+def winograd_cost(problem: Problem, output_tile: int) -> AlgorithmCost:
+    """F(m x m, r x r), a block of tiles at a time: only the transformed weights leave the cache.
+
+    For the weight's gradient the data stay what they were, dy is transformed with A in the place
+    of the weights with G, the products are summed over the tiles, and G^T makes r x r of them.
+    At stride 2 a product reads points that others read too; its time has a share of its own.
+
+    Example:
+        >>> from lamina.theory import conv2d
+        >>> cases = [conv2d.problem((1, 64, 56, 56), 64, 3, stride, padding=1) for stride in (1, 2)]
+        >>> [winograd_cost(case, 4).stages[2].flops / (2 * case.macs) for case in cases]
+        [0.25, 0.5625]
+    """
+    of_input = problem.pass_ == "input_gradient"
+    matrices = winograd.window_transforms(
+        output_tile, problem.kernel_size[0], problem.stride[0], of_input=of_input
+    )
+    products = len(matrices.input) ** 2
+    a, g, b = winograd.stored(matrices)
+    of_tiles, of_results, of_weights = (
+        problem.itemsize * count**2 for count in (len(b), len(a[0]), len(g))
+    )
+    if problem.pass_ == "weight_gradient":
+        a, g = winograd.transposed(a), winograd.transposed(g)
+    read, written = problem.inputs, problem.outputs
+    if of_input:
+        read, written = written, read
+    tiles = _winograd_tiles(problem, output_tile)
+    sources = problem.whole_registers(problem.source_channels)
+    results = problem.whole_registers(problem.result_channels)
+    transformed = of_weights * problem.register_pairs
+    tile = of_tiles * sources + of_results * results
+    # A panel of the weights at a time stays where its thread finds it again.
+    cached = transformed if _takes_all_tiles(problem, of_weights, tile, tiles) else 0
+    stages = (
+        Stage(
+            "weight_transform",
+            problem.register_pairs * winograd.tile_flops(g),
+            problem.weights + transformed - cached,
+            cached_bytes=cached,
+        ),
+        Stage(
+            "input_transform",
+            tiles * sources * winograd.tile_flops(b),
+            read,
+            cached_bytes=of_tiles * tiles * sources,
+        ),
+        Stage(
+            "product" if problem.stride == (1, 1) else "strided_product",
+            2 * products * tiles * problem.register_pairs,
+            transformed - cached,
+            cached_bytes=cached,
+        ),
+        Stage(
+            "output_transform",
+            tiles * results * winograd.tile_flops(a),
+            written,
+            cached_bytes=of_results * tiles * results,
+        ),
+        *reorder(problem),
+    )
+    workspace = _winograd_workspace(problem, of_weights, tile, tiles)
+    return AlgorithmCost(f"winograd_{output_tile}x{output_tile}", stages, workspace)
+
+
+def _winograd_tiles(problem: Problem, output_tile: int) -> int:
+    """Of all images.
+
+    Those of a strided input's gradient hold twice the pixels along an axis, and begin one before
+    the image where the padding is odd along this axis alone.
+    """
+    if problem.pass_ != "input_gradient":
+        images, _, *sizes = problem.output_shape
+        return images * prod(-(-size // output_tile) for size in sizes)
+    images, _, *sizes = problem.input_shape
+    side = output_tile * problem.stride[0]
+    before = [sides[0] % problem.stride[0] for sides in problem.padding]
+    if all(before):
+        before = [0, 0]
+    return images * prod(
+        -(-(n + skipped) // side) for n, skipped in zip(sizes, before, strict=True)
+    )
+
+
+def _takes_all_tiles(problem: Problem, of_weights: int, tile: int, tiles: int) -> bool:
+    """Whether all tiles are transformed at once; arguments as for ``_winograd_workspace``."""
+    return (
+        tile * tiles <= ALL_TILES_BYTES
+        and of_weights * problem.register_pairs > PRIVATE_WEIGHT_BYTES
+        and problem.panels >= problem.threads
+    )
+
+
+def _winograd_workspace(problem: Problem, of_weights: int, tile: int, tiles: int) -> int:
+    """Bytes of transformed weights and tiles that are alive at once.
+
+    ``of_weights`` are those of a pair of channels, ``tile`` those of a tile.
+    """
+    transformed, all_tiles = of_weights * problem.register_pairs, tile * tiles
+    if _takes_all_tiles(problem, of_weights, tile, tiles):
+        rows = 96 if problem.pass_ == "weight_gradient" else problem.source_channels
+        return all_tiles + problem.threads * of_weights * problem.panel * rows
+    private = problem.threads * PRIVATE_BYTES
+    if (
+        problem.pass_ != "weight_gradient"
+        and transformed <= PRIVATE_WEIGHT_BYTES
+        and all_tiles >= 4 * private
+    ):
+        return transformed + private
+    return transformed + min(all_tiles, max(BLOCK_BYTES, 64 * tile))
+
+
+def winograd_2x2(problem: Problem) -> AlgorithmCost:
+    """F(2x2, 3x3), or F(2x2, 5x5), or 2x2 outputs of 3x3 at stride 2."""
+    return winograd_cost(problem, 2)
+
+
+def winograd_4x4(problem: Problem) -> AlgorithmCost:
+    """F(4x4, 3x3), or 4x4 outputs at stride 2."""
+    return winograd_cost(problem, 4)

@@ -1,0 +1,55 @@
+"""What a block takes at its peak in inference: fused, no tensor of its expansion."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lamina.ops import native
+
+PEAK = Path("/proc/self/clear_refs")  # writing 5 forgets the highest resident size so far
+pytestmark = [
+    pytest.mark.skipif("separable_conv2d" not in native.kinds(), reason="no compiler"),
+    pytest.mark.skipif(not PEAK.exists(), reason="this system does not tell a process's peak"),
+]
+
+PROGRAM = """
+import json, sys, torch
+from lamina.lab.cases import cases
+shape, side = json.loads(sys.argv[1])
+torch.set_num_threads(2)
+
+def resident(field):
+    for line in open("/proc/self/status"):
+        if line.startswith(field):
+            return int(line.split()[1]) << 10
+
+(case,) = (c for c in cases("separable_conv2d")
+           if c.name == "inverted residual, inference" and list(c.shape) == shape)
+block = getattr(case, side)().eval().to(memory_format=torch.channels_last)
+x = torch.randn(shape).to(memory_format=torch.channels_last)
+with torch.no_grad():
+    block(x[:1, :, :8, :8].contiguous(memory_format=torch.channels_last))  # threads, code
+    before = resident("VmRSS")
+    open("/proc/self/clear_refs", "w").write("5")
+    y = block(x)
+print(resident("VmHWM") - before)
+"""
+
+
+def grown(shape, side):
+    """Bytes that a process's peak grows by in one call, its output included."""
+    asked = json.dumps([shape, side])
+    command = [sys.executable, "-c", PROGRAM, asked]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+@pytest.mark.parametrize("shape", [(16, 24, 56, 56), (16, 16, 112, 112)])
+def test_an_inverted_residual_takes_two_fifths_at_most(shape):
+    ours, torchs = grown(shape, "ours"), grown(shape, "torchs")
+    print(f"{shape}: {ours / 1e6:.1f} MB, PyTorch's {torchs / 1e6:.1f} MB")
+    images, channels, height, width = shape
+    assert torchs >= 4 * images * 6 * channels * height * width  # it writes the expansion
+    assert ours <= 0.4 * torchs
