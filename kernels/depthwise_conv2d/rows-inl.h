@@ -278,4 +278,15 @@ void multiply_by_gradient(const float* dy, int64_t size, float negative_slope, f
   });
 }
 
+struct Activator {
+  Epilogue epilogue;
+  void (*gradient)(const float*, int64_t, float, float*) = nullptr;
+
+  explicit Activator(Epilogue of) : epilogue(of) {
+    with_activation(epilogue.activation, [&]<Activation A>() {
+      if constexpr (A != Activation::none) gradient = multiply_by_gradient<A>;
+    });
+  }
+};
+
 }  // namespace lamina::depthwise_conv2d::LAMINA_ISA

@@ -13,17 +13,6 @@ struct Tensors {
   float *y, *dx;
 };
 
-struct Activator {
-  Epilogue epilogue;
-  void (*gradient)(const float*, int64_t, float, float*) = nullptr;
-
-  explicit Activator(Epilogue of) : epilogue(of) {
-    with_activation(epilogue.activation, [&]<Activation A>() {
-      if constexpr (A != Activation::none) gradient = multiply_by_gradient<A>;
-    });
-  }
-};
-
 // Sums of the weights' and the bias' gradient, [tap][channel], the bias last: float32 for a
 // while, then float64, so that their error does not grow with the image.
 class GradientSums {

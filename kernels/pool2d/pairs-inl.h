@@ -16,8 +16,8 @@ namespace lamina::pool2d::LAMINA_ISA {
 inline bool goes_by_pairs(const Geometry& g) {
   const Axis& columns = g.columns;
   return shuffles && (!g.channels_last || g.channels == 1) && columns.stride == 2 &&
-         columns.dilation == 1 && (columns.kernel == 2 || columns.kernel == 3) &&
-         columns.before < 2 && (columns.windows - 1) * 2 - columns.before < columns.size;
+         columns.dilation == 1 && (columns.taps == 2 || columns.taps == 3) && columns.before < 2 &&
+         (columns.output_size - 1) * 2 - columns.before < columns.size;
 }
 
 #if !defined(LAMINA_ISA_scalar)
@@ -82,7 +82,7 @@ inline bool lies_amid(int64_t plane, int64_t planes, int64_t size) {
 template <typename Compute>
 void for_plane_rows(int64_t planes, int64_t count, int64_t width, int64_t work, float* out,
                     const Compute& compute) {
-  const bool streaming = should_stream(out, planes * count * width);
+  const bool streaming = should_copy_past(out, planes * count * width);
   const int64_t batch = streaming ? std::max<int64_t>(1, band_elements / width) : 1;
   parallel_for(planes * count, grain_elements / work, [&](int64_t begin, int64_t end) {
     std::vector<float> rows(streaming ? batch * width : 0);
@@ -111,8 +111,8 @@ inline int64_t planes_of(const Geometry& g) { return g.images * g.channels; }
 // Calls body with the kernel's columns as a constant.
 template <typename Body>
 void with_columns(const Geometry& g, const Body& body) {
-  g.columns.kernel == 2 ? body(std::integral_constant<int, 2>())
-                        : body(std::integral_constant<int, 3>());
+  g.columns.taps == 2 ? body(std::integral_constant<int, 2>())
+                      : body(std::integral_constant<int, 3>());
 }
 
 // ---- forward ----------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ class TapsOfWindows {
 
 // For windows first, first + 1, ..., of which the padding may hold the very first tap.
 inline Places first_taps(const Sources& rows, int64_t first, const Axis& columns) {
-  const auto tap = static_cast<uint8_t>(rows.empty() ? 0 : rows[0].tap * columns.kernel);
+  const auto tap = static_cast<uint8_t>(rows.empty() ? 0 : rows[0].tap * columns.taps);
   if (first > 0 || columns.before == 0 || rows.empty()) return Places(tap);
   uint8_t taps[lanes];
   std::fill_n(taps, lanes, tap);
@@ -156,10 +156,10 @@ inline Places first_taps(const Sources& rows, int64_t first, const Axis& columns
 template <typename Row>
 void for_windows_of_planes(const Geometry& g, float* y, const Row& row) {
   const int64_t size = g.rows.size * g.columns.size;
-  for_plane_rows(planes_of(g), g.rows.windows, g.columns.windows, g.rows.stride * g.columns.size, y,
-                 [&](int64_t plane, int64_t window, float* to) {
+  for_plane_rows(planes_of(g), g.rows.output_size, g.columns.output_size,
+                 g.rows.stride * g.columns.size, y, [&](int64_t plane, int64_t window, float* to) {
                    with_flag(lies_amid(plane, planes_of(g), size), [&](auto amid) {
-                     for_registers(g.columns.windows, [&](int64_t first, auto width) {
+                     for_registers(g.columns.output_size, [&](int64_t first, auto width) {
                        store(to + first, row(plane, amid, window, first, width), width);
                      });
                    });
@@ -170,8 +170,8 @@ template <bool WithPlaces>
 void max_pairs(const float* x, const Geometry& g, float* y, uint8_t* places) {
   const Axis& columns = g.columns;
   const Vector lowest = broadcast(-std::numeric_limits<float>::infinity());
-  const auto rows =
-      sources_of_rows(g.rows.windows, [&](int64_t window) { return pixels_of(g.rows, window); });
+  const auto rows = sources_of_rows(g.rows.output_size,
+                                    [&](int64_t window) { return pixels_of(g.rows, window); });
   with_columns(g, [&](auto kernel) {
     for_windows_of_planes(
         g, y, [&](int64_t plane, auto amid, int64_t window, int64_t first, auto width) {
@@ -189,7 +189,8 @@ void max_pairs(const float* x, const Geometry& g, float* y, uint8_t* places) {
                 });
           if constexpr (WithPlaces)
             largest.place.store(
-                places + (plane * g.rows.windows + window) * columns.windows + first, width);
+                places + (plane * g.rows.output_size + window) * columns.output_size + first,
+                width);
           return largest.value;
         });
   });
@@ -197,9 +198,9 @@ void max_pairs(const float* x, const Geometry& g, float* y, uint8_t* places) {
 
 inline void average_pairs(const float* x, const Geometry& g, Divisor divisor, float* y) {
   const Axis& columns = g.columns;
-  const std::vector<float> parts = column_divisors(Bands(g, 1), divisor);
-  const auto rows =
-      sources_of_rows(g.rows.windows, [&](int64_t window) { return pixels_of(g.rows, window); });
+  const std::vector<float> parts = column_divisors(g, divisor);
+  const auto rows = sources_of_rows(g.rows.output_size,
+                                    [&](int64_t window) { return pixels_of(g.rows, window); });
   with_columns(g, [&](auto kernel) {
     for_windows_of_planes(
         g, y, [&](int64_t plane, auto amid, int64_t window, int64_t first, auto width) {
@@ -224,26 +225,26 @@ template <int Kernel, typename Add>
 void gradient_of_planes(const Geometry& g, const std::vector<Sources>& rows, float* dx,
                         const Add& add) {
   const Axis& columns = g.columns;
-  const int64_t windows = g.rows.windows * columns.windows;
-  for_plane_rows(planes_of(g), g.rows.size, columns.size, columns.size, dx,
-                 [&](int64_t plane, int64_t row, float* to) {
-                   with_flag(lies_amid(plane, planes_of(g), windows), [&](auto amid) {
-                     for (int64_t at = 0; 2 * at - columns.before < columns.size; at += lanes) {
-                       const Between own(at, columns.windows), before(at - 1, columns.windows);
-                       Vector even{}, odd{};
-                       for (const Source& source : rows[row]) {
-                         const int64_t offset = plane * windows + source.position * columns.windows;
-                         if constexpr (Kernel == 3)
-                           even = add(even, offset, amid, source, before, 2);
-                         even = add(even, offset, amid, source, own, 0);
-                         odd = add(odd, offset, amid, source, own, 1);
-                       }
-                       const int64_t pixel = 2 * at - columns.before;
-                       Between(pixel, columns.size).store(to, weave(even, odd, 0));
-                       Between(pixel + lanes, columns.size).store(to, weave(even, odd, 1));
-                     }
-                   });
-                 });
+  const int64_t windows = g.rows.output_size * columns.output_size;
+  for_plane_rows(
+      planes_of(g), g.rows.size, columns.size, columns.size, dx,
+      [&](int64_t plane, int64_t row, float* to) {
+        with_flag(lies_amid(plane, planes_of(g), windows), [&](auto amid) {
+          for (int64_t at = 0; 2 * at - columns.before < columns.size; at += lanes) {
+            const Between own(at, columns.output_size), before(at - 1, columns.output_size);
+            Vector even{}, odd{};
+            for (const Source& source : rows[row]) {
+              const int64_t offset = plane * windows + source.position * columns.output_size;
+              if constexpr (Kernel == 3) even = add(even, offset, amid, source, before, 2);
+              even = add(even, offset, amid, source, own, 0);
+              odd = add(odd, offset, amid, source, own, 1);
+            }
+            const int64_t pixel = 2 * at - columns.before;
+            Between(pixel, columns.size).store(to, weave(even, odd, 0));
+            Between(pixel + lanes, columns.size).store(to, weave(even, odd, 1));
+          }
+        });
+      });
 }
 
 inline void max_gradient_pairs(const float* dy, const uint8_t* places, const Geometry& g,
@@ -264,7 +265,7 @@ inline void max_gradient_pairs(const float* dy, const uint8_t* places, const Geo
 
 inline void average_gradient_pairs(const float* dy, const Geometry& g, Divisor divisor, float* dx) {
   // Beside the windows, where registers may reach, whatever is not zero.
-  std::vector<float> parts = column_divisors(Bands(g, 1), divisor);
+  std::vector<float> parts = column_divisors(g, divisor);
   parts.insert(parts.begin(), lanes, 1.f);
   parts.resize(parts.size() + 2 * lanes, 1.f);
   const auto rows = sources_of_rows(g.rows.size, [&](int64_t pixel) {

@@ -18,21 +18,6 @@ struct BackwardScratch {
         places(bands.phase_size) {}
 };
 
-// Fills the windows' rows that elements [begin, end) look at: row(window, to) or zeros.
-template <typename Row>
-void fill_windows(const Bands& bands, int64_t begin, int64_t end, float* gradients,
-                  const Row& row) {
-  const int64_t reach = bands.rows.reach(), lead = bands.columns.reach() * bands.group;
-  for (int64_t window = begin - reach; window < end; ++window) {
-    const int64_t at = (window - begin + reach) * bands.pitch + lead;
-    if (window >= 0 && window < bands.rows.windows) {
-      row(window, at);
-    } else {
-      std::fill_n(gradients + at, bands.output_width, 0.f);
-    }
-  }
-}
-
 // Sums into every phase with sum(runs, count, length, to), then writes the rows of dx.
 template <typename Sum>
 void sum_into_rows(const Bands& bands, const float* gradients, const uint8_t* places, int64_t begin,
@@ -42,14 +27,13 @@ void sum_into_rows(const Bands& bands, const float* gradients, const uint8_t* pl
   for (int64_t row_phase = 0; row_phase < rows.stride; ++row_phase) {
     for (int64_t column_phase = 0; column_phase < columns.stride; ++column_phase) {
       runs.clear();
-      for (int64_t p = rows.kernel - 1; p >= 0; --p) {
+      for (int64_t p = rows.taps - 1; p >= 0; --p) {
         if (rows.phase(p) != row_phase) continue;
-        for (int64_t q = columns.kernel - 1; q >= 0; --q) {
+        for (int64_t q = columns.taps - 1; q >= 0; --q) {
           if (columns.phase(q) != column_phase) continue;
-          const int64_t at = (rows.reach() - rows.shift(p)) * bands.pitch +
-                             (columns.reach() - columns.shift(q)) * bands.group;
+          const int64_t at = bands.window(p, q);
           runs.push_back({gradients + at, places ? places + at : nullptr,
-                          static_cast<uint8_t>(p * columns.kernel + q)});
+                          static_cast<uint8_t>(p * columns.taps + q)});
         }
       }
       if (!runs.empty())  // a phase without taps stays zero
@@ -57,35 +41,20 @@ void sum_into_rows(const Bands& bands, const float* gradients, const uint8_t* pl
             scratch.phases.data() + bands.phase_at(row_phase, column_phase));
     }
   }
-  const int64_t first = std::max<int64_t>(0, begin * rows.stride - rows.before);
-  const int64_t last = std::min(rows.size, end * rows.stride - rows.before);
-  float* to = streaming ? scratch.rows.data() : plane + first * bands.input_width;
-  for (int64_t row = first; row < last; ++row) {
-    const int64_t element = (row + rows.before) / rows.stride;
-    merge_row(scratch.phases.data() + bands.phase_at((row + rows.before) % rows.stride, 0) +
-                  (element - begin) * bands.pitch,
-              bands.phase_size, columns, bands.group, to + (row - first) * bands.input_width);
-  }
-  if (streaming)
-    copy_out(to, (last - first) * bands.input_width, true, plane + first * bands.input_width);
-}
-
-// Elements that hold the rows of the image.
-inline int64_t row_elements(const Geometry& g) {
-  return (g.rows.size - 1 + g.rows.before) / g.rows.stride + 1;
+  merge_rows(bands, scratch.phases.data(), begin, end, streaming, scratch.rows.data(), plane);
 }
 
 inline void max_gradient_bands(const float* dy, const uint8_t* places, const Geometry& g,
                                float* dx) {
-  const Bands bands(g, row_elements(g));
-  const bool streaming = should_stream(dx, g.inputs());
-  const bool disjoint = bands.rows.reach() == 0 && bands.columns.reach() == 0;
-  bands.run<BackwardScratch>(row_elements(g), [&](BackwardScratch& scratch, int64_t plane,
-                                                  int64_t begin, int64_t end) {
-    const int64_t windows = plane * g.rows.windows;
+  const Bands bands = bands_of(g, row_elements(g.rows));
+  const bool streaming = should_copy_past(dx, g.inputs());
+  const bool disjoint = bands.rows.reach == 0 && bands.columns.reach == 0;
+  bands.run<BackwardScratch>(row_elements(g.rows), [&](BackwardScratch& scratch, int64_t plane,
+                                                       int64_t begin, int64_t end) {
+    const int64_t windows = plane * g.rows.output_size;
     const float* gradients = dy + (windows + begin) * bands.output_width;
     const uint8_t* taps = places + (windows + begin) * bands.output_width;
-    if (!disjoint || end > g.rows.windows) {
+    if (!disjoint || end > g.rows.output_size) {
       fill_windows(bands, begin, end, scratch.gradients.data(), [&](int64_t window, int64_t at) {
         const int64_t from = (windows + window) * bands.output_width;
         copy_out(dy + from, bands.output_width, false, scratch.gradients.data() + at);
@@ -105,24 +74,24 @@ inline void max_gradient_bands(const float* dy, const uint8_t* places, const Geo
 }
 
 inline void average_gradient_bands(const float* dy, const Geometry& g, Divisor divisor, float* dx) {
-  const Bands bands(g, row_elements(g));
-  const bool streaming = should_stream(dx, g.inputs());
-  const std::vector<float> parts = column_divisors(bands, divisor);
-  bands.run<BackwardScratch>(
-      row_elements(g), [&](BackwardScratch& scratch, int64_t plane, int64_t begin, int64_t end) {
-        fill_windows(bands, begin, end, scratch.gradients.data(), [&](int64_t window, int64_t at) {
-          divide_row(dy + (plane * g.rows.windows + window) * bands.output_width,
-                     divisor.of_rows(g.rows, window), parts, scratch.gradients.data() + at);
-        });
-        std::vector<Run> runs;
-        sum_into_rows(bands, scratch.gradients.data(), nullptr, begin, end, streaming, scratch,
-                      runs, dx + plane * g.rows.size * bands.input_width,
-                      [&](const std::vector<Run>& of_phase, int64_t length, float* to) {
-                        with_count(of_phase.size(), [&](auto fixed) {
-                          sum_of<false>(of_phase.data(), fixed, {length, 1, 0, 0}, Keep(), to);
-                        });
-                      });
-      });
+  const Bands bands = bands_of(g, row_elements(g.rows));
+  const bool streaming = should_copy_past(dx, g.inputs());
+  const std::vector<float> parts = column_divisors(g, divisor);
+  bands.run<BackwardScratch>(row_elements(g.rows), [&](BackwardScratch& scratch, int64_t plane,
+                                                       int64_t begin, int64_t end) {
+    fill_windows(bands, begin, end, scratch.gradients.data(), [&](int64_t window, int64_t at) {
+      divide_row(dy + (plane * g.rows.output_size + window) * bands.output_width,
+                 divisor.of_rows(g.rows, window), parts, scratch.gradients.data() + at);
+    });
+    std::vector<Run> runs;
+    sum_into_rows(bands, scratch.gradients.data(), nullptr, begin, end, streaming, scratch, runs,
+                  dx + plane * g.rows.size * bands.input_width,
+                  [&](const std::vector<Run>& of_phase, int64_t length, float* to) {
+                    with_count(of_phase.size(), [&](auto fixed) {
+                      sum_of<false>(of_phase.data(), fixed, {length, 1, 0, 0}, Keep(), to);
+                    });
+                  });
+  });
 }
 
 }  // namespace lamina::pool2d::LAMINA_ISA

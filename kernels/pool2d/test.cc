@@ -13,7 +13,7 @@ namespace {
 constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
 
-Axis axis(int64_t size, int64_t kernel, int64_t stride, int64_t before = 0, int64_t after = 0,
+pool2d::Axis axis(int64_t size, int64_t kernel, int64_t stride, int64_t before = 0, int64_t after = 0,
           int64_t dilation = 1, int64_t overhang = 0) {
   const int64_t extent = dilation * (kernel - 1) + 1;
   const int64_t windows = (size + before + after - extent + overhang) / stride + 1;
@@ -21,7 +21,7 @@ Axis axis(int64_t size, int64_t kernel, int64_t stride, int64_t before = 0, int6
 }
 
 std::string describe(const Axis& a) {
-  return std::to_string(a.size) + " pixels, kernel " + std::to_string(a.kernel) + " stride " +
+  return std::to_string(a.size) + " pixels, kernel " + std::to_string(a.taps) + " stride " +
          std::to_string(a.stride) + " dilation " + std::to_string(a.dilation) + " padding " +
          std::to_string(a.before) + " " + std::to_string(a.after);
 }
