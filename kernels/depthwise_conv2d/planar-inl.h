@@ -63,6 +63,7 @@ inline void correlate_runs(const float* source, const std::vector<FlatTap>& taps
   const int64_t end = round_up(count, lanes);
   blocks(Constant<8>{}, end), blocks(Constant<4>{}, end);
   blocks(Constant<2>{}, end), blocks(Constant<1>{}, end);
+  by.row(to, count);
 }
 
 // totals[tap.weight] += sum over i < count of gradient[i] * source[tap.offset + i], N taps at once.

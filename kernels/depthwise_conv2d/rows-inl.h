@@ -4,12 +4,14 @@
 // them interleaved, and so is the gradient of a strided one: see Phase.
 #pragma once
 
+#include <algorithm>
 #include <limits>
 #include <type_traits>
 #include <utility>
 
 #include "common/finish-inl.h"
 #include "common/vector.h"
+#include "common/whole_load.h"
 
 namespace lamina::depthwise_conv2d::LAMINA_ISA {
 
@@ -38,11 +40,17 @@ struct Pitch {
   int64_t column, tap;
 };
 
+// What becomes of a sum: clamps, in the registers that hold it; other activations once a row is
+// complete, or the call would push the sums out of the registers.
 struct Finish {
-  const float* bias;                      // per channel, or null
-  void (*activate)(Vector*, int, float);  // or null
-  float low, high;                        // what a clamp is enough for needs no call
+  const float* bias;                         // per channel, or null
+  float low, high;                           // NaN passes
+  void (*activate)(float*, int64_t, float);  // of so many floats, or null
   float negative_slope;
+
+  void row(float* sums, int64_t count) const {
+    if (activate) activate(sums, count, negative_slope);
+  }
 };
 
 template <int Value>
@@ -60,33 +68,32 @@ template <int Count, typename Body>
 template <typename Body>
 [[gnu::always_inline]] inline void for_columns(const Phase& phase, int taps, int step,
                                                const Body& body) {
-  constexpr int most = 7;  // image sizes are often multiples of it, and 16 registers hold it
   int64_t t = 0;
-  for (; t + most <= phase.out.count; t += most) {
-    const int64_t first = phase.first + t * step;
-    if (first >= 0 && first + (most - 1) * step + taps <= phase.source.count) {
-      body(t, Constant<most>{}, std::true_type{});
-    } else {
-      body(t, Constant<most>{}, std::false_type{});
+  const auto blocks = [&](auto columns) __attribute__((always_inline)) {
+    for (; t + columns() <= phase.out.count; t += columns()) {
+      const int64_t first = phase.first + t * step;
+      if (first >= 0 && first + (columns() - 1) * step + taps <= phase.source.count) {
+        body(t, columns, std::true_type{});
+      } else {
+        body(t, columns, std::false_type{});
+      }
     }
-  }
-  const auto rest = [&](auto columns) {
-    if (phase.out.count - t < columns()) return;
-    body(t, columns, std::false_type{});
-    t += columns();
   };
-  rest(Constant<4>{}), rest(Constant<2>{}), rest(Constant<1>{});
+  // Image sizes are often multiples of seven, and sixteen registers hold it.
+  blocks(Constant<7>{}), blocks(Constant<4>{}), blocks(Constant<2>{}), blocks(Constant<1>{});
 }
 
-// Calls use(j, source's register) for the columns of the source under a block of outputs.
+// Calls use(j, source's register) for the columns of the source under a block of outputs. A
+// register is read once, and not with every multiplication that it is for.
 template <int Count, bool Inside, typename Width, typename Use>
 [[gnu::always_inline]] inline void for_sources(const Phase& phase, const float* source,
                                                int64_t first, int64_t pitch, Width width,
                                                const Use& use) {
+  const float* column = source + first * pitch;
   unrolled<Count>([&](auto j) __attribute__((always_inline)) {
-    const int64_t at = first + j();
-    if (!Inside && static_cast<uint64_t>(at) >= static_cast<uint64_t>(phase.source.count)) return;
-    use(j, load(source + at * pitch, width));
+    if (Inside || static_cast<uint64_t>(first + j()) < static_cast<uint64_t>(phase.source.count))
+      use(j, load_whole(column, width));
+    column += pitch;
   });
 }
 
@@ -99,16 +106,18 @@ template <int Count, bool ToWrite>
   for (int k = 0; k < Count; ++k) __builtin_prefetch(first + k * pitch, ToWrite);
 }
 
+// The row that was not read before: the last in memory.
+template <typename Taps>
+const float* newest_of(const Line<Taps>* lines, int count, const float* otherwise) {
+  for (int at = 0; at < count; ++at)
+    if (at == 0 || lines[at].source > otherwise) otherwise = lines[at].source;
+  return otherwise;
+}
+
 template <int Columns, typename Width>
 [[gnu::always_inline]] inline void finish(const Finish& by, Vector (&total)[Columns], float* out,
                                           int64_t pitch, Width width) {
   for (int k = 0; k < Columns; ++k) total[k] = at_most(at_least(total[k], by.low), by.high);
-  if (by.activate) {
-    Vector z[Columns];  // a copy, so that `total` itself need not live in memory
-    for (int k = 0; k < Columns; ++k) z[k] = total[k];
-    by.activate(z, Columns, by.negative_slope);
-    for (int k = 0; k < Columns; ++k) total[k] = z[k];
-  }
   for (int k = 0; k < Columns; ++k) store(out + k * pitch, total[k], width);
 }
 
@@ -137,31 +146,34 @@ void correlate(const Phase& phase, const Line<const float>* lines, int count, Pi
       });
     return;
   }
-  const float* newest = count ? lines[count - 1].source : out;
-  for_columns(phase, Taps, Step, [&](int64_t t, auto columns, auto inside) {
-    constexpr int n = columns();
-    const int64_t first = phase.first + t * Step;
-    for_registers(pitch.column, [&](int64_t c, auto width) {
-      prefetch_columns<n * Step, false>(
-          newest + c + (first + blocks_ahead * n * Step + Taps) * source_pitch, source_pitch);
-      prefetch_columns<n, true>(out + (t + blocks_ahead * n) * out_pitch + c, out_pitch);
-      Vector total[n];
-      for (int k = 0; k < n; ++k) total[k] = bias(c, width);
-      for (const Line<const float>* line = lines; line < lines + count; ++line) {
-        Vector weight[Taps + 1];
-        unrolled<Taps>([&](auto u) { weight[u] = load(line->taps + u() * pitch.tap + c, width); });
-        for_sources<(n - 1) * Step + Taps, inside()>(
-            phase, line->source + c, first, source_pitch, width, [&](auto j, Vector x) {
-              unrolled<Taps>([&](auto u) {
-                constexpr int from = j() - u();
-                if constexpr (from >= 0 && from % Step == 0 && from / Step < n)
-                  total[from / Step] += weight[u] * x;
-              });
-            });
-      }
-      finish(by, total, out + t * out_pitch + c, out_pitch, width);
-    });
-  });
+  const float* newest = newest_of(lines, count, out);
+  for_columns(
+      phase, Taps, Step, [&](int64_t t, auto columns, auto inside) __attribute__((always_inline)) {
+        constexpr int n = columns();
+        const int64_t first = phase.first + t * Step;
+        for_registers(pitch.column, [&](int64_t c, auto width) __attribute__((always_inline)) {
+          prefetch_columns<n * Step, false>(
+              newest + c + (first + blocks_ahead * n * Step + Taps) * source_pitch, source_pitch);
+          prefetch_columns<n, true>(out + (t + blocks_ahead * n) * out_pitch + c, out_pitch);
+          Vector total[n];
+          for (int k = 0; k < n; ++k) total[k] = bias(c, width);
+          for (const Line<const float>* line = lines; line < lines + count; ++line) {
+            Vector weight[Taps + 1];
+            unrolled<Taps>(
+                [&](auto u) { weight[u] = load(line->taps + u() * pitch.tap + c, width); });
+            for_sources<(n - 1) * Step + Taps, inside()>(
+                phase, line->source + c, first, source_pitch, width,
+                [&](auto j, Vector x) __attribute__((always_inline)) {
+                  unrolled<Taps>([&](auto u) {
+                    constexpr int from = j() - u();
+                    if constexpr (from >= 0 && from % Step == 0 && from / Step < n)
+                      total[from / Step] += weight[u] * x;
+                  });
+                });
+          }
+          finish(by, total, out + t * out_pitch + c, out_pitch, width);
+        });
+      });
 }
 
 // Adds one row's part of the weights' gradient, sums[u] += sum over t of out[t] * source[...], to
@@ -189,35 +201,37 @@ void accumulate(const Phase& phase, const Line<float>* lines, int count, Pitch p
       });
     return;
   }
-  const float* newest = count ? lines[count - 1].source : out;
-  for_columns(phase, Taps, Step, [&](int64_t t, auto columns, auto inside) {
-    constexpr int n = columns();
-    const int64_t first = phase.first + t * Step;
-    for_registers(pitch.column, [&](int64_t c, auto width) {
-      prefetch_columns<n * Step, false>(
-          newest + c + (first + blocks_ahead * n * Step + Taps) * source_pitch, source_pitch);
-      prefetch_columns<n, false>(out + (t + blocks_ahead * n) * out_pitch + c, out_pitch);
-      Vector gradient[n], bias = load(bias_sums + c, width);
-      for (int k = 0; k < n; ++k) {
-        gradient[k] = load(out + (t + k) * out_pitch + c, width);
-        bias += gradient[k];
-      }
-      store(bias_sums + c, bias, width);
-      for (const Line<float>* line = lines; line < lines + count; ++line) {
-        Vector sum[Taps + 1];
-        unrolled<Taps>([&](auto u) { sum[u] = load(line->taps + u() * pitch.tap + c, width); });
-        for_sources<(n - 1) * Step + Taps, inside()>(
-            phase, line->source + c, first, source_pitch, width, [&](auto j, Vector x) {
-              unrolled<Taps>([&](auto u) {
-                constexpr int from = j() - u();
-                if constexpr (from >= 0 && from % Step == 0 && from / Step < n)
-                  sum[u] += gradient[from / Step] * x;
-              });
-            });
-        unrolled<Taps>([&](auto u) { store(line->taps + u() * pitch.tap + c, sum[u], width); });
-      }
-    });
-  });
+  const float* newest = newest_of(lines, count, out);
+  for_columns(
+      phase, Taps, Step, [&](int64_t t, auto columns, auto inside) __attribute__((always_inline)) {
+        constexpr int n = columns();
+        const int64_t first = phase.first + t * Step;
+        for_registers(pitch.column, [&](int64_t c, auto width) __attribute__((always_inline)) {
+          prefetch_columns<n * Step, false>(
+              newest + c + (first + blocks_ahead * n * Step + Taps) * source_pitch, source_pitch);
+          prefetch_columns<n, false>(out + (t + blocks_ahead * n) * out_pitch + c, out_pitch);
+          Vector gradient[n], bias = load(bias_sums + c, width);
+          for (int k = 0; k < n; ++k) {
+            gradient[k] = load(out + (t + k) * out_pitch + c, width);
+            bias += gradient[k];
+          }
+          store(bias_sums + c, bias, width);
+          for (const Line<float>* line = lines; line < lines + count; ++line) {
+            Vector sum[Taps + 1];
+            unrolled<Taps>([&](auto u) { sum[u] = load(line->taps + u() * pitch.tap + c, width); });
+            for_sources<(n - 1) * Step + Taps, inside()>(
+                phase, line->source + c, first, source_pitch, width,
+                [&](auto j, Vector x) __attribute__((always_inline)) {
+                  unrolled<Taps>([&](auto u) {
+                    constexpr int from = j() - u();
+                    if constexpr (from >= 0 && from % Step == 0 && from / Step < n)
+                      sum[u] += gradient[from / Step] * x;
+                  });
+                });
+            unrolled<Taps>([&](auto u) { store(line->taps + u() * pitch.tap + c, sum[u], width); });
+          }
+        });
+      });
 }
 
 // Calls body.template operator()<Taps, Step>() with the phase's, or with 0 where there is no
@@ -253,18 +267,19 @@ auto with_taps(const Phase& phase, const Body& body) {
 }
 
 template <Activation A>
-void activate_registers(Vector* z, int count, float negative_slope) {
-  for (int k = 0; k < count; ++k) z[k] = activate<A>(z[k], negative_slope);
+void activate_row(float* z, int64_t count, float negative_slope) {
+  for_registers(count, [&](int64_t at, auto part) {
+    store(z + at, activate<A>(load(z + at, part), negative_slope), part);
+  });
 }
 
 inline Finish finish_of(Epilogue epilogue, const float* bias) {
   const lamina::Finish plain = {nullptr, nullptr, epilogue};
   const Clamp clamp = clamp_of(plain);
-  Finish finish = {bias, nullptr, clamp.low, clamp.high, epilogue.negative_slope};
+  Finish finish = {bias, clamp.low, clamp.high, nullptr, epilogue.negative_slope};
   if (is_clamp(plain)) return finish;
   finish.low = -std::numeric_limits<float>::infinity();
-  with_activation(epilogue.activation,
-                  [&]<Activation A>() { finish.activate = activate_registers<A>; });
+  with_activation(epilogue.activation, [&]<Activation A>() { finish.activate = activate_row<A>; });
   return finish;
 }
 

@@ -197,7 +197,9 @@ class Worker {
 
   void correlate_all(const std::vector<PhaseOfTaps>& phases, const std::vector<Source>& sources,
                      const Finish& finish, float* to) {
+    int64_t columns = 0;
     for (const PhaseOfTaps& phase : phases) {
+      columns += phase.out.count;
       lines_.clear();
       for (const Source& source : sources)
         lines_.push_back({source.row + phase.source.start * plan_.pitch.column,
@@ -206,6 +208,7 @@ class Worker {
       phase.correlate(phase, lines_.data(), static_cast<int>(lines_.size()), plan_.pitch, finish,
                       to);
     }
+    finish.row(to, columns * plan_.pitch.column);
   }
 
   const Plan& plan_;
