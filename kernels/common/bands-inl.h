@@ -204,6 +204,14 @@ void compact(const T* from, int64_t pitch, int64_t width, int64_t rows, T* to) {
     }
 }
 
+// A band's rows of outputs, `pitch` apart, to where they follow one another. `dense` has room for
+// them.
+inline void write_rows(const Bands& bands, const float* sparse, int64_t rows, bool streaming,
+                       float* dense, float* to) {
+  compact(sparse, bands.pitch, bands.output_width, rows, streaming ? dense : to);
+  if (streaming) copy_out(dense, rows * bands.output_width, true, to);
+}
+
 // The reverse of split_rows, of phases that hold elements [begin, end). Pixels that no window sees
 // are zero. `buffer` has room for the band's rows.
 inline void merge_rows(const Bands& bands, const float* phases, int64_t begin, int64_t end,

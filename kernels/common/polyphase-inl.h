@@ -76,7 +76,10 @@ inline void deinterleave(const float* from, int64_t count, [[maybe_unused]] cons
     store(odd + at / 2, take_alternate(a, b, 1));
   }
 #endif
-  for (; at < count; ++at) (at % 2 ? odd : even)[at / 2] = from[at];
+  for (; at < count; ++at) {
+    float* to = at % 2 ? odd : even;
+    to[at / 2] = from[at];
+  }
 }
 
 // to[2 * i] = even[i], to[2 * i + 1] = odd[i] for `count` of `to`; what lies between them and `end`
@@ -91,7 +94,10 @@ inline void interleave(const float* even, const float* odd, int64_t count, float
     if (at + lanes < count) store_within(to + at + lanes, weave(a, b, 1), count - at - lanes, end);
   }
 #endif
-  for (; at < count; ++at) to[at] = (at % 2 ? odd : even)[at / 2];
+  for (; at < count; ++at) {
+    const float* from = at % 2 ? odd : even;
+    to[at] = from[at / 2];
+  }
 }
 
 }  // namespace LAMINA_ISA

@@ -112,10 +112,8 @@ inline void forward_planes(const float* x, const float* weight, const float* bia
     split_rows(bands, x, plane, begin, end, 0.f, scratch.phases.data());
     correlate_runs(scratch.phases.data(), taps, weight + c * shape.taps(), bias ? bias[c] : 0.f, by,
                    rows * bands.pitch, scratch.sparse.data());
-    float* to = y + (plane * height + begin) * bands.output_width;
-    compact(scratch.sparse.data(), bands.pitch, bands.output_width, rows,
-            streaming ? scratch.dense.data() : to);
-    if (streaming) copy_out(scratch.dense.data(), rows * bands.output_width, true, to);
+    write_rows(bands, scratch.sparse.data(), rows, streaming, scratch.dense.data(),
+               y + (plane * height + begin) * bands.output_width);
   });
 }
 

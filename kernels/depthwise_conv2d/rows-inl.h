@@ -13,6 +13,14 @@
 #include "common/vector.h"
 #include "common/whole_load.h"
 
+// Blocks of columns are loops whose registers only inlining keeps; checked at every access they
+// would take minutes to compile.
+#if defined(LAMINA_SANITIZED)
+#define LAMINA_INLINE
+#else
+#define LAMINA_INLINE __attribute__((always_inline))
+#endif
+
 namespace lamina::depthwise_conv2d::LAMINA_ISA {
 
 // out[t] = sum over u < taps of weight[u] * source[first + t * step + u], t < out_count; an index
@@ -58,9 +66,8 @@ using Constant = std::integral_constant<int, Value>;
 
 template <int Count, typename Body>
 [[gnu::always_inline]] inline void unrolled(const Body& body) {
-  [&]<int... index>(std::integer_sequence<int, index...>) __attribute__((always_inline)) {
-    (body(Constant<index>{}), ...);
-  }(std::make_integer_sequence<int, Count>{});
+  [&]<int... index>(std::integer_sequence<int, index...>)
+      LAMINA_INLINE { (body(Constant<index>{}), ...); }(std::make_integer_sequence<int, Count>{});
 }
 
 // Calls body(t, Constant<n>, inside) for blocks of n columns from t on that cover the row;
@@ -68,19 +75,22 @@ template <int Count, typename Body>
 template <typename Body>
 [[gnu::always_inline]] inline void for_columns(const Phase& phase, int taps, int step,
                                                const Body& body) {
+  constexpr int most = 7;  // image sizes are often multiples of it, and 16 registers hold it
   int64_t t = 0;
-  const auto blocks = [&](auto columns) __attribute__((always_inline)) {
-    for (; t + columns() <= phase.out.count; t += columns()) {
-      const int64_t first = phase.first + t * step;
-      if (first >= 0 && first + (columns() - 1) * step + taps <= phase.source.count) {
-        body(t, columns, std::true_type{});
-      } else {
-        body(t, columns, std::false_type{});
-      }
+  for (; t + most <= phase.out.count; t += most) {
+    const int64_t first = phase.first + t * step;
+    if (first >= 0 && first + (most - 1) * step + taps <= phase.source.count) {
+      body(t, Constant<most>{}, std::true_type{});
+    } else {
+      body(t, Constant<most>{}, std::false_type{});
     }
+  }
+  const auto rest = [&](auto columns) LAMINA_INLINE {
+    if (phase.out.count - t < columns()) return;
+    body(t, columns, std::false_type{});
+    t += columns();
   };
-  // Image sizes are often multiples of seven, and sixteen registers hold it.
-  blocks(Constant<7>{}), blocks(Constant<4>{}), blocks(Constant<2>{}), blocks(Constant<1>{});
+  rest(Constant<4>{}), rest(Constant<2>{}), rest(Constant<1>{});
 }
 
 // Calls use(j, source's register) for the columns of the source under a block of outputs. A
@@ -90,7 +100,7 @@ template <int Count, bool Inside, typename Width, typename Use>
                                                int64_t first, int64_t pitch, Width width,
                                                const Use& use) {
   const float* column = source + first * pitch;
-  unrolled<Count>([&](auto j) __attribute__((always_inline)) {
+  unrolled<Count>([&](auto j) LAMINA_INLINE {
     if (Inside || static_cast<uint64_t>(first + j()) < static_cast<uint64_t>(phase.source.count))
       use(j, load_whole(column, width));
     column += pitch;
@@ -147,33 +157,31 @@ void correlate(const Phase& phase, const Line<const float>* lines, int count, Pi
     return;
   }
   const float* newest = newest_of(lines, count, out);
-  for_columns(
-      phase, Taps, Step, [&](int64_t t, auto columns, auto inside) __attribute__((always_inline)) {
-        constexpr int n = columns();
-        const int64_t first = phase.first + t * Step;
-        for_registers(pitch.column, [&](int64_t c, auto width) __attribute__((always_inline)) {
-          prefetch_columns<n * Step, false>(
-              newest + c + (first + blocks_ahead * n * Step + Taps) * source_pitch, source_pitch);
-          prefetch_columns<n, true>(out + (t + blocks_ahead * n) * out_pitch + c, out_pitch);
-          Vector total[n];
-          for (int k = 0; k < n; ++k) total[k] = bias(c, width);
-          for (const Line<const float>* line = lines; line < lines + count; ++line) {
-            Vector weight[Taps + 1];
-            unrolled<Taps>(
-                [&](auto u) { weight[u] = load(line->taps + u() * pitch.tap + c, width); });
-            for_sources<(n - 1) * Step + Taps, inside()>(
-                phase, line->source + c, first, source_pitch, width,
-                [&](auto j, Vector x) __attribute__((always_inline)) {
-                  unrolled<Taps>([&](auto u) {
-                    constexpr int from = j() - u();
-                    if constexpr (from >= 0 && from % Step == 0 && from / Step < n)
-                      total[from / Step] += weight[u] * x;
-                  });
-                });
-          }
-          finish(by, total, out + t * out_pitch + c, out_pitch, width);
-        });
-      });
+  for_columns(phase, Taps, Step, [&](int64_t t, auto columns, auto inside) LAMINA_INLINE {
+    constexpr int n = columns();
+    const int64_t first = phase.first + t * Step;
+    for_registers(pitch.column, [&](int64_t c, auto width) LAMINA_INLINE {
+      prefetch_columns<n * Step, false>(
+          newest + c + (first + blocks_ahead * n * Step + Taps) * source_pitch, source_pitch);
+      prefetch_columns<n, true>(out + (t + blocks_ahead * n) * out_pitch + c, out_pitch);
+      Vector total[n];
+      for (int k = 0; k < n; ++k) total[k] = bias(c, width);
+      for (const Line<const float>* line = lines; line < lines + count; ++line) {
+        Vector weight[Taps + 1];
+        unrolled<Taps>([&](auto u) { weight[u] = load(line->taps + u() * pitch.tap + c, width); });
+        for_sources<(n - 1) * Step + Taps, inside()>(
+            phase, line->source + c, first, source_pitch, width,
+            [&](auto j, Vector x) LAMINA_INLINE {
+              unrolled<Taps>([&](auto u) {
+                constexpr int from = j() - u();
+                if constexpr (from >= 0 && from % Step == 0 && from / Step < n)
+                  total[from / Step] += weight[u] * x;
+              });
+            });
+      }
+      finish(by, total, out + t * out_pitch + c, out_pitch, width);
+    });
+  });
 }
 
 // Adds one row's part of the weights' gradient, sums[u] += sum over t of out[t] * source[...], to
@@ -202,36 +210,35 @@ void accumulate(const Phase& phase, const Line<float>* lines, int count, Pitch p
     return;
   }
   const float* newest = newest_of(lines, count, out);
-  for_columns(
-      phase, Taps, Step, [&](int64_t t, auto columns, auto inside) __attribute__((always_inline)) {
-        constexpr int n = columns();
-        const int64_t first = phase.first + t * Step;
-        for_registers(pitch.column, [&](int64_t c, auto width) __attribute__((always_inline)) {
-          prefetch_columns<n * Step, false>(
-              newest + c + (first + blocks_ahead * n * Step + Taps) * source_pitch, source_pitch);
-          prefetch_columns<n, false>(out + (t + blocks_ahead * n) * out_pitch + c, out_pitch);
-          Vector gradient[n], bias = load(bias_sums + c, width);
-          for (int k = 0; k < n; ++k) {
-            gradient[k] = load(out + (t + k) * out_pitch + c, width);
-            bias += gradient[k];
-          }
-          store(bias_sums + c, bias, width);
-          for (const Line<float>* line = lines; line < lines + count; ++line) {
-            Vector sum[Taps + 1];
-            unrolled<Taps>([&](auto u) { sum[u] = load(line->taps + u() * pitch.tap + c, width); });
-            for_sources<(n - 1) * Step + Taps, inside()>(
-                phase, line->source + c, first, source_pitch, width,
-                [&](auto j, Vector x) __attribute__((always_inline)) {
-                  unrolled<Taps>([&](auto u) {
-                    constexpr int from = j() - u();
-                    if constexpr (from >= 0 && from % Step == 0 && from / Step < n)
-                      sum[u] += gradient[from / Step] * x;
-                  });
-                });
-            unrolled<Taps>([&](auto u) { store(line->taps + u() * pitch.tap + c, sum[u], width); });
-          }
-        });
-      });
+  for_columns(phase, Taps, Step, [&](int64_t t, auto columns, auto inside) LAMINA_INLINE {
+    constexpr int n = columns();
+    const int64_t first = phase.first + t * Step;
+    for_registers(pitch.column, [&](int64_t c, auto width) LAMINA_INLINE {
+      prefetch_columns<n * Step, false>(
+          newest + c + (first + blocks_ahead * n * Step + Taps) * source_pitch, source_pitch);
+      prefetch_columns<n, false>(out + (t + blocks_ahead * n) * out_pitch + c, out_pitch);
+      Vector gradient[n], bias = load(bias_sums + c, width);
+      for (int k = 0; k < n; ++k) {
+        gradient[k] = load(out + (t + k) * out_pitch + c, width);
+        bias += gradient[k];
+      }
+      store(bias_sums + c, bias, width);
+      for (const Line<float>* line = lines; line < lines + count; ++line) {
+        Vector sum[Taps + 1];
+        unrolled<Taps>([&](auto u) { sum[u] = load(line->taps + u() * pitch.tap + c, width); });
+        for_sources<(n - 1) * Step + Taps, inside()>(
+            phase, line->source + c, first, source_pitch, width,
+            [&](auto j, Vector x) LAMINA_INLINE {
+              unrolled<Taps>([&](auto u) {
+                constexpr int from = j() - u();
+                if constexpr (from >= 0 && from % Step == 0 && from / Step < n)
+                  sum[u] += gradient[from / Step] * x;
+              });
+            });
+        unrolled<Taps>([&](auto u) { store(line->taps + u() * pitch.tap + c, sum[u], width); });
+      }
+    });
+  });
 }
 
 // Calls body.template operator()<Taps, Step>() with the phase's, or with 0 where there is no

@@ -25,7 +25,7 @@ struct ForwardScratch {
   explicit ForwardScratch(const Bands& bands)
       : phases(bands.phases_size()),
         sparse(bands.height * bands.pitch + slack),
-        dense(sparse.size()),
+        dense(bands.height * bands.output_width + slack),
         sparse_places(sparse.size()) {
     for (int64_t p = 0; p < bands.rows.taps; ++p)
       for (int64_t q = 0; q < bands.columns.taps; ++q)
@@ -53,6 +53,14 @@ inline void correct_places(const Geometry& g, const Bands& bands, int64_t begin,
   }
 }
 
+// Whether nothing exceeded the padding somewhere; reads whole registers.
+inline bool any_lowest(const float* largest, int64_t count) {
+  uint32_t found = 0;
+  for (int64_t at = 0; at < count; at += lanes)
+    found |= mask_bits(load(largest + at) == broadcast(-std::numeric_limits<float>::infinity()));
+  return found != 0;
+}
+
 template <bool WithPlaces>
 void max_bands(const float* x, const Geometry& g, float* y, uint8_t* places) {
   const Bands bands = bands_of(g, g.rows.output_size);
@@ -63,46 +71,35 @@ void max_bands(const float* x, const Geometry& g, float* y, uint8_t* places) {
         split_rows(bands, x, plane, begin, end, -std::numeric_limits<float>::infinity(),
                    scratch.phases.data());
         const int64_t offset = (plane * g.rows.output_size + begin) * bands.output_width;
-        const int64_t count = (end - begin) * bands.output_width;
-        const bool direct = bands.dense_output() && !streaming;
-        float* largest = direct ? y + offset : scratch.sparse.data();
-        uint8_t* place =
-            WithPlaces && bands.dense_output() ? places + offset : scratch.sparse_places.data();
-        const int64_t length = (end - begin - 1) * bands.pitch + bands.output_width;
+        const int64_t rows = end - begin;
+        const int64_t length = (rows - 1) * bands.pitch + bands.output_width;
+        float* largest = scratch.sparse.data();
+        uint8_t* place = scratch.sparse_places.data();
         with_count(g.taps(), [&](auto fixed) {
           max_of<false, WithPlaces>(scratch.runs.data(), fixed, {length, 1, 0, 0}, largest, place);
         });
-        if (WithPlaces && padded) correct_places(g, bands, begin, end - begin, largest, place);
-        if (WithPlaces && !bands.dense_output())
-          compact(place, bands.pitch, bands.output_width, end - begin, places + offset);
-        if (direct) return;
-        if (streaming && !bands.dense_output())
-          compact(largest, bands.pitch, bands.output_width, end - begin, scratch.dense.data());
-        if (streaming) {
-          copy_out(bands.dense_output() ? largest : scratch.dense.data(), count, true, y + offset);
-        } else {
-          compact(largest, bands.pitch, bands.output_width, end - begin, y + offset);
-        }
+        if (WithPlaces && padded && any_lowest(largest, length))
+          correct_places(g, bands, begin, rows, largest, place);
+        if (WithPlaces) compact(place, bands.pitch, bands.output_width, rows, places + offset);
+        write_rows(bands, largest, rows, streaming, scratch.dense.data(), y + offset);
       });
 }
 
-// The divisors' column parts, repeated over a group.
+// The divisors' column parts, repeated over a group, in whole registers.
 inline std::vector<float> column_divisors(const Geometry& g, Divisor divisor) {
-  const int64_t group = group_of(g);
-  std::vector<float> parts(g.columns.output_size * group);
-  for (int64_t at = 0; at < std::ssize(parts); ++at)
+  const int64_t group = group_of(g), width = g.columns.output_size * group;
+  std::vector<float> parts(width + lanes, 1.f);
+  for (int64_t at = 0; at < width; ++at)
     parts[at] = static_cast<float>(divisor.of_columns(g.columns, at / group));
   return parts;
 }
 
-// to = from / (row_part * column_parts), one row.
-inline void divide_row(const float* from, int64_t row_part, const std::vector<float>& column_parts,
-                       float* to) {
+// to = sums / (row_part * column_parts), a row in whole registers.
+inline void divide_row(const float* sums, int64_t width, int64_t row_part,
+                       const std::vector<float>& column_parts, float* to) {
   const Vector part_of_row = broadcast(static_cast<float>(row_part));
-  for_registers(static_cast<int64_t>(column_parts.size()), [&](int64_t at, auto part) {
-    const Vector by = part_of_row * load(column_parts.data() + at, part);
-    store(to + at, load(from + at, part) / by, part);
-  });
+  for (int64_t at = 0; at < width; at += lanes)
+    store(to + at, load(sums + at) / (part_of_row * load(column_parts.data() + at)));
 }
 
 inline void average_bands(const float* x, const Geometry& g, Divisor divisor, float* y) {
@@ -116,10 +113,11 @@ inline void average_bands(const float* x, const Geometry& g, Divisor divisor, fl
     with_count(g.taps(), [&](auto fixed) {
       sum_of<false>(scratch.runs.data(), fixed, {length, 1, 0, 0}, Keep(), scratch.sparse.data());
     });
+    float* means = scratch.dense.data();
     for (int64_t row = begin; row < end; ++row)
-      divide_row(scratch.sparse.data() + (row - begin) * bands.pitch, divisor.of_rows(g.rows, row),
-                 parts, scratch.dense.data() + (row - begin) * bands.output_width);
-    copy_out(scratch.dense.data(), (end - begin) * bands.output_width, streaming,
+      divide_row(scratch.sparse.data() + (row - begin) * bands.pitch, bands.output_width,
+                 divisor.of_rows(g.rows, row), parts, means + (row - begin) * bands.output_width);
+    copy_out(means, (end - begin) * bands.output_width, streaming,
              y + (plane * g.rows.output_size + begin) * bands.output_width);
   });
 }
