@@ -20,7 +20,7 @@ using AxisNumbers = std::array<int64_t, 7>;
 
 static Geometry geometry(int64_t images, int64_t channels, const AxisNumbers& rows,
                          const AxisNumbers& columns, bool channels_last) {
-  const auto axis = [](const AxisNumbers& a) -> Axis {
+  const auto axis = [](const AxisNumbers& a) -> pool2d::Axis {
     return {a[0], a[1], a[2], a[3], a[4], a[5], a[6]};
   };
   return {images, channels, axis(rows), axis(columns), channels_last};

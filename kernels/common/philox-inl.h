@@ -57,7 +57,7 @@ class Philox {
   // overflow within a register because `first` is a multiple of the register's width.
   [[gnu::always_inline]] void blocks(uint64_t first, WordVector (&word)[4]) const {
     State even(first, call_), odd(first + 1, call_);
-#pragma GCC unroll 10
+#pragma GCC unroll 7
     for (const auto& key : keys_) {
       even.round(key);
       odd.round(key);

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -107,8 +108,9 @@ struct Part {
 // Zero in the lanes past the end.
 [[gnu::always_inline]] inline Vector keep(Vector v, Whole) { return v; }
 [[gnu::always_inline]] inline Vector keep(Vector v, Part part) {
-  for (int lane = 0; lane < lanes; ++lane) v[lane] = lane < part.count ? v[lane] : 0.f;
-  return v;
+  IntVector lane;
+  for (int at = 0; at < lanes; ++at) lane[at] = at;
+  return lane < static_cast<int32_t>(part.count) ? v : Vector{};
 }
 
 template <typename Body>
@@ -172,10 +174,17 @@ inline constexpr int64_t streaming_bytes = int64_t{24} << 20;
   return select(broadcast(bound) < v, broadcast(bound), v);
 }
 
+// Halves are added until one lane is left.
+template <int Half = lanes / 2>
 [[gnu::always_inline]] inline float sum(Vector v) {
-  float total = 0;
-  for (int lane = 0; lane < lanes; ++lane) total += v[lane];
-  return total;
+  if constexpr (Half == 0) {
+    return v[0];
+  } else {
+    v += [&]<int... lane>(std::integer_sequence<int, lane...>) __attribute__((always_inline)) {
+      return __builtin_shufflevector(v, v, (lane ^ Half)...);
+    }(std::make_integer_sequence<int, lanes>{});
+    return sum<Half / 2>(v);
+  }
 }
 
 }  // namespace LAMINA_ISA

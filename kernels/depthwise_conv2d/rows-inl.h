@@ -4,12 +4,22 @@
 // them interleaved, and so is the gradient of a strided one: see Phase.
 #pragma once
 
+#include <algorithm>
 #include <limits>
 #include <type_traits>
 #include <utility>
 
 #include "common/finish-inl.h"
 #include "common/vector.h"
+#include "common/whole_load.h"
+
+// Blocks of columns are loops whose registers only inlining keeps; checked at every access they
+// would take minutes to compile.
+#if defined(LAMINA_SANITIZED)
+#define LAMINA_INLINE
+#else
+#define LAMINA_INLINE __attribute__((always_inline))
+#endif
 
 namespace lamina::depthwise_conv2d::LAMINA_ISA {
 
@@ -38,11 +48,17 @@ struct Pitch {
   int64_t column, tap;
 };
 
+// What becomes of a sum: clamps, in the registers that hold it; other activations once a row is
+// complete, or the call would push the sums out of the registers.
 struct Finish {
-  const float* bias;                      // per channel, or null
-  void (*activate)(Vector*, int, float);  // or null
-  float low, high;                        // what a clamp is enough for needs no call
+  const float* bias;                         // per channel, or null
+  float low, high;                           // NaN passes
+  void (*activate)(float*, int64_t, float);  // of so many floats, or null
   float negative_slope;
+
+  void row(float* sums, int64_t count) const {
+    if (activate) activate(sums, count, negative_slope);
+  }
 };
 
 template <int Value>
@@ -50,9 +66,8 @@ using Constant = std::integral_constant<int, Value>;
 
 template <int Count, typename Body>
 [[gnu::always_inline]] inline void unrolled(const Body& body) {
-  [&]<int... index>(std::integer_sequence<int, index...>) __attribute__((always_inline)) {
-    (body(Constant<index>{}), ...);
-  }(std::make_integer_sequence<int, Count>{});
+  [&]<int... index>(std::integer_sequence<int, index...>)
+      LAMINA_INLINE { (body(Constant<index>{}), ...); }(std::make_integer_sequence<int, Count>{});
 }
 
 // Calls body(t, Constant<n>, inside) for blocks of n columns from t on that cover the row;
@@ -70,7 +85,7 @@ template <typename Body>
       body(t, Constant<most>{}, std::false_type{});
     }
   }
-  const auto rest = [&](auto columns) {
+  const auto rest = [&](auto columns) LAMINA_INLINE {
     if (phase.out.count - t < columns()) return;
     body(t, columns, std::false_type{});
     t += columns();
@@ -78,15 +93,17 @@ template <typename Body>
   rest(Constant<4>{}), rest(Constant<2>{}), rest(Constant<1>{});
 }
 
-// Calls use(j, source's register) for the columns of the source under a block of outputs.
+// Calls use(j, source's register) for the columns of the source under a block of outputs. A
+// register is read once, and not with every multiplication that it is for.
 template <int Count, bool Inside, typename Width, typename Use>
 [[gnu::always_inline]] inline void for_sources(const Phase& phase, const float* source,
                                                int64_t first, int64_t pitch, Width width,
                                                const Use& use) {
-  unrolled<Count>([&](auto j) __attribute__((always_inline)) {
-    const int64_t at = first + j();
-    if (!Inside && static_cast<uint64_t>(at) >= static_cast<uint64_t>(phase.source.count)) return;
-    use(j, load(source + at * pitch, width));
+  const float* column = source + first * pitch;
+  unrolled<Count>([&](auto j) LAMINA_INLINE {
+    if (Inside || static_cast<uint64_t>(first + j()) < static_cast<uint64_t>(phase.source.count))
+      use(j, load_whole(column, width));
+    column += pitch;
   });
 }
 
@@ -99,16 +116,18 @@ template <int Count, bool ToWrite>
   for (int k = 0; k < Count; ++k) __builtin_prefetch(first + k * pitch, ToWrite);
 }
 
+// The row that was not read before: the last in memory.
+template <typename Taps>
+const float* newest_of(const Line<Taps>* lines, int count, const float* otherwise) {
+  for (int at = 0; at < count; ++at)
+    if (at == 0 || lines[at].source > otherwise) otherwise = lines[at].source;
+  return otherwise;
+}
+
 template <int Columns, typename Width>
 [[gnu::always_inline]] inline void finish(const Finish& by, Vector (&total)[Columns], float* out,
                                           int64_t pitch, Width width) {
   for (int k = 0; k < Columns; ++k) total[k] = at_most(at_least(total[k], by.low), by.high);
-  if (by.activate) {
-    Vector z[Columns];  // a copy, so that `total` itself need not live in memory
-    for (int k = 0; k < Columns; ++k) z[k] = total[k];
-    by.activate(z, Columns, by.negative_slope);
-    for (int k = 0; k < Columns; ++k) total[k] = z[k];
-  }
   for (int k = 0; k < Columns; ++k) store(out + k * pitch, total[k], width);
 }
 
@@ -137,11 +156,11 @@ void correlate(const Phase& phase, const Line<const float>* lines, int count, Pi
       });
     return;
   }
-  const float* newest = count ? lines[count - 1].source : out;
-  for_columns(phase, Taps, Step, [&](int64_t t, auto columns, auto inside) {
+  const float* newest = newest_of(lines, count, out);
+  for_columns(phase, Taps, Step, [&](int64_t t, auto columns, auto inside) LAMINA_INLINE {
     constexpr int n = columns();
     const int64_t first = phase.first + t * Step;
-    for_registers(pitch.column, [&](int64_t c, auto width) {
+    for_registers(pitch.column, [&](int64_t c, auto width) LAMINA_INLINE {
       prefetch_columns<n * Step, false>(
           newest + c + (first + blocks_ahead * n * Step + Taps) * source_pitch, source_pitch);
       prefetch_columns<n, true>(out + (t + blocks_ahead * n) * out_pitch + c, out_pitch);
@@ -151,7 +170,8 @@ void correlate(const Phase& phase, const Line<const float>* lines, int count, Pi
         Vector weight[Taps + 1];
         unrolled<Taps>([&](auto u) { weight[u] = load(line->taps + u() * pitch.tap + c, width); });
         for_sources<(n - 1) * Step + Taps, inside()>(
-            phase, line->source + c, first, source_pitch, width, [&](auto j, Vector x) {
+            phase, line->source + c, first, source_pitch, width,
+            [&](auto j, Vector x) LAMINA_INLINE {
               unrolled<Taps>([&](auto u) {
                 constexpr int from = j() - u();
                 if constexpr (from >= 0 && from % Step == 0 && from / Step < n)
@@ -189,11 +209,11 @@ void accumulate(const Phase& phase, const Line<float>* lines, int count, Pitch p
       });
     return;
   }
-  const float* newest = count ? lines[count - 1].source : out;
-  for_columns(phase, Taps, Step, [&](int64_t t, auto columns, auto inside) {
+  const float* newest = newest_of(lines, count, out);
+  for_columns(phase, Taps, Step, [&](int64_t t, auto columns, auto inside) LAMINA_INLINE {
     constexpr int n = columns();
     const int64_t first = phase.first + t * Step;
-    for_registers(pitch.column, [&](int64_t c, auto width) {
+    for_registers(pitch.column, [&](int64_t c, auto width) LAMINA_INLINE {
       prefetch_columns<n * Step, false>(
           newest + c + (first + blocks_ahead * n * Step + Taps) * source_pitch, source_pitch);
       prefetch_columns<n, false>(out + (t + blocks_ahead * n) * out_pitch + c, out_pitch);
@@ -207,7 +227,8 @@ void accumulate(const Phase& phase, const Line<float>* lines, int count, Pitch p
         Vector sum[Taps + 1];
         unrolled<Taps>([&](auto u) { sum[u] = load(line->taps + u() * pitch.tap + c, width); });
         for_sources<(n - 1) * Step + Taps, inside()>(
-            phase, line->source + c, first, source_pitch, width, [&](auto j, Vector x) {
+            phase, line->source + c, first, source_pitch, width,
+            [&](auto j, Vector x) LAMINA_INLINE {
               unrolled<Taps>([&](auto u) {
                 constexpr int from = j() - u();
                 if constexpr (from >= 0 && from % Step == 0 && from / Step < n)
@@ -253,18 +274,19 @@ auto with_taps(const Phase& phase, const Body& body) {
 }
 
 template <Activation A>
-void activate_registers(Vector* z, int count, float negative_slope) {
-  for (int k = 0; k < count; ++k) z[k] = activate<A>(z[k], negative_slope);
+void activate_row(float* z, int64_t count, float negative_slope) {
+  for_registers(count, [&](int64_t at, auto part) {
+    store(z + at, activate<A>(load(z + at, part), negative_slope), part);
+  });
 }
 
 inline Finish finish_of(Epilogue epilogue, const float* bias) {
   const lamina::Finish plain = {nullptr, nullptr, epilogue};
   const Clamp clamp = clamp_of(plain);
-  Finish finish = {bias, nullptr, clamp.low, clamp.high, epilogue.negative_slope};
+  Finish finish = {bias, clamp.low, clamp.high, nullptr, epilogue.negative_slope};
   if (is_clamp(plain)) return finish;
   finish.low = -std::numeric_limits<float>::infinity();
-  with_activation(epilogue.activation,
-                  [&]<Activation A>() { finish.activate = activate_registers<A>; });
+  with_activation(epilogue.activation, [&]<Activation A>() { finish.activate = activate_row<A>; });
   return finish;
 }
 
@@ -277,5 +299,16 @@ void multiply_by_gradient(const float* dy, int64_t size, float negative_slope, f
           width);
   });
 }
+
+struct Activator {
+  Epilogue epilogue;
+  void (*gradient)(const float*, int64_t, float, float*) = nullptr;
+
+  explicit Activator(Epilogue of) : epilogue(of) {
+    with_activation(epilogue.activation, [&]<Activation A>() {
+      if constexpr (A != Activation::none) gradient = multiply_by_gradient<A>;
+    });
+  }
+};
 
 }  // namespace lamina::depthwise_conv2d::LAMINA_ISA

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/parallel_for.h"
+#include "depthwise_conv2d/planar-inl.h"
 #include "depthwise_conv2d/worker-inl.h"
 
 namespace lamina::depthwise_conv2d::LAMINA_ISA {
@@ -49,6 +50,7 @@ bool should_stream(const float* tensor, const Shape& shape, int64_t channels, in
 
 void forward(const float* x, const float* weight, const float* bias, const Shape& shape,
              Epilogue epilogue, float* y) {
+  if (goes_by_planes(shape, weight)) return forward_planes(x, weight, bias, shape, epilogue, y);
   const Plan plan(shape, weight, bias, false);
   const Activator activator(epilogue);
   const bool streaming = should_stream(y, shape, shape.outputs(), shape.vertical.output_size,
@@ -66,8 +68,11 @@ void forward(const float* x, const float* weight, const float* bias, const Shape
 void backward(const float* x, const float* dy, const float* weight, const float* bias,
               const Shape& shape, Epilogue epilogue, float* gradient_x, float* gradient_weight,
               float* gradient_bias) {
-  const Plan plan(shape, weight, bias, true);
   const Activator activator(epilogue);
+  if (goes_by_planes(shape, weight) && backward_planes(x, dy, weight, bias, shape, activator,
+                                                       gradient_x, gradient_weight, gradient_bias))
+    return;
+  const Plan plan(shape, weight, bias, true);
   const Axis& vertical = shape.vertical;
   const bool streaming =
       should_stream(gradient_x, shape, shape.channels, vertical.size, shape.horizontal.size);

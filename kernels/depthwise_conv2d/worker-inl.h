@@ -13,17 +13,6 @@ struct Tensors {
   float *y, *dx;
 };
 
-struct Activator {
-  Epilogue epilogue;
-  void (*gradient)(const float*, int64_t, float, float*) = nullptr;
-
-  explicit Activator(Epilogue of) : epilogue(of) {
-    with_activation(epilogue.activation, [&]<Activation A>() {
-      if constexpr (A != Activation::none) gradient = multiply_by_gradient<A>;
-    });
-  }
-};
-
 // Sums of the weights' and the bias' gradient, [tap][channel], the bias last: float32 for a
 // while, then float64, so that their error does not grow with the image.
 class GradientSums {
@@ -208,7 +197,9 @@ class Worker {
 
   void correlate_all(const std::vector<PhaseOfTaps>& phases, const std::vector<Source>& sources,
                      const Finish& finish, float* to) {
+    int64_t columns = 0;
     for (const PhaseOfTaps& phase : phases) {
+      columns += phase.out.count;
       lines_.clear();
       for (const Source& source : sources)
         lines_.push_back({source.row + phase.source.start * plan_.pitch.column,
@@ -217,6 +208,7 @@ class Worker {
       phase.correlate(phase, lines_.data(), static_cast<int>(lines_.size()), plan_.pitch, finish,
                       to);
     }
+    finish.row(to, columns * plan_.pitch.column);
   }
 
   const Plan& plan_;

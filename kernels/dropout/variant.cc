@@ -13,8 +13,8 @@
 namespace lamina::dropout::LAMINA_ISA {
 namespace {
 
-constexpr int64_t grain_groups = 128;  // fewer do not repay a thread
-constexpr int64_t tile_pixels = 4096;  // runs of 16 KiB in every plane
+constexpr int64_t grain_groups = 128;         // fewer do not repay a thread
+constexpr int64_t tile_elements = 64 * 1024;  // of all channels: x and y in the second cache
 
 // Calls body(offset within the group, mask of the elements kept) for a group's registers.
 template <typename Body>
@@ -87,15 +87,42 @@ void transpose_bits(uint64_t (&word)[64]) {
 }
 
 // Bits of the groups [first, first + count): bit e % 64 of word e / 64 - first is element e's.
-void draw_bits(int64_t first, int64_t count, const Law& law, uint64_t* bits) {
+// Calls beside() with each: arithmetic leaves the memory idle.
+template <typename Beside>
+void draw_bits(int64_t first, int64_t count, const Law& law, uint64_t* bits, const Beside& beside) {
   const Philox random(law.seed);
   for (int64_t group = 0; group < count; ++group) {
     uint64_t word = 0;
     for_group(first + group, random, law.threshold,
               [&](int offset, IntVector kept) { word |= uint64_t{mask_bits(kept)} << offset; });
     bits[group] = word;
+    beside();
   }
 }
+
+// Fetches the runs of x, and of y if it is to be written there, that a tile has in its planes.
+class Fetch {
+ public:
+  Fetch(const float* x, const float* y, int64_t pixels, int64_t tile, int64_t channels)
+      : x_(x), y_(y), step_(pixels), tile_(tile), channels_(channels) {}
+
+  void next_group() {
+    if (channels_ == 0) return;
+    for (int64_t at = 0; at < philox::group; at += line) {
+      __builtin_prefetch(x_ + done_ + at);
+      if (y_) __builtin_prefetch(y_ + done_ + at, 1);
+    }
+    done_ += philox::group;
+    if (done_ < tile_) return;
+    done_ = 0, --channels_;
+    x_ += step_, y_ += y_ ? step_ : 0;
+  }
+
+ private:
+  static constexpr int64_t line = 16;  // floats
+  const float *x_, *y_;
+  int64_t step_, tile_, channels_, done_ = 0;
+};
 
 // The 64 bits that begin at bit `at`; one word past the last is readable.
 uint64_t bits_at(const uint64_t* bits, int64_t at) {
@@ -113,6 +140,7 @@ void apply_bits(const float* x, int64_t count, uint64_t bits, Vector scale, floa
 template <bool Streaming>
 void planar_tiles(const float* x, int64_t images, int64_t channels, int64_t pixels, const Law& law,
                   float* y) {
+  const int64_t tile_pixels = std::clamp<int64_t>(tile_elements / channels / 64, 1, 64) * 64;
   const int64_t tiles = (pixels + tile_pixels - 1) / tile_pixels;
   const int64_t longest = std::min(tile_pixels, pixels);
   const int64_t tile_groups = std::max<int64_t>(1, longest * channels / philox::group);
@@ -128,7 +156,9 @@ void planar_tiles(const float* x, int64_t images, int64_t channels, int64_t pixe
           const int64_t place = (image * pixels + start) * channels;
           const int64_t first = place / philox::group;
           const int64_t last = (place + tile * channels - 1) / philox::group;
-          draw_bits(first, last - first + 1, law, bits.data());
+          const int64_t corner = image * channels * pixels + start;
+          Fetch fetch(x + corner, Streaming ? nullptr : y + corner, pixels, tile, channels);
+          draw_bits(first, last - first + 1, law, bits.data(), [&] { fetch.next_group(); });
           const int64_t origin = place - first * philox::group;
           for (int64_t channel = 0; channel < channels; channel += 64) {
             const int64_t blocks = (tile + 63) / 64;

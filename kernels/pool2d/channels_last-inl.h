@@ -27,9 +27,9 @@ using Sources = std::vector<Source>;
 
 inline Sources pixels_of(const Axis& axis, int64_t window) {
   Sources sources;
-  const Taps taps = axis.taps(window);
+  const Taps taps = axis.inside(window);
   for (int64_t tap = taps.begin; tap < taps.end; ++tap)
-    sources.push_back({axis.pixel(window, tap), tap});
+    sources.push_back({axis.source(window, tap), tap});
   return sources;
 }
 
@@ -37,9 +37,9 @@ inline Sources pixels_of(const Axis& axis, int64_t window) {
 template <typename DivisorOf>
 Sources windows_over(const Axis& axis, int64_t pixel, const DivisorOf& divisor_of) {
   Sources sources;
-  for (int64_t tap = axis.kernel - 1; tap >= 0; --tap) {
+  for (int64_t tap = axis.taps - 1; tap >= 0; --tap) {
     const int64_t start = pixel + axis.before - tap * axis.dilation;
-    if (start >= 0 && start % axis.stride == 0 && start / axis.stride < axis.windows)
+    if (start >= 0 && start % axis.stride == 0 && start / axis.stride < axis.output_size)
       sources.push_back({start / axis.stride, tap, divisor_of(start / axis.stride)});
   }
   return sources;
@@ -110,18 +110,19 @@ void for_rows(const Geometry& g, int64_t rows, const Row& row) {
 // stretch(runs, repeats, row of windows, stretch, offset of its outputs) for all windows.
 template <typename Body>
 void for_windows(const float* x, const Geometry& g, const Body& body) {
-  const auto columns = stretches_of(g.columns.windows, 1,
+  const auto columns = stretches_of(g.columns.output_size, 1,
                                     [&](int64_t window) { return pixels_of(g.columns, window); });
-  const Gather gather{x, nullptr, g.rows.size, g.columns.size, g.channels, g.columns.kernel};
-  for_rows(g, g.rows.windows, [&](int64_t n, int64_t window) {
+  const Gather gather{x, nullptr, g.rows.size, g.columns.size, g.channels, g.columns.taps};
+  for_rows(g, g.rows.output_size, [&](int64_t n, int64_t window) {
     const Sources rows = pixels_of(g.rows, window);
     std::vector<Run> runs;
     for (const Stretch& stretch : columns) {
       gather.runs(n, rows, stretch.sources, runs);
       const Repeats repeats =
           Repeats::of(g.channels, stretch.count, g.columns.stride * g.channels, g.channels);
-      body(runs, repeats, window, stretch,
-           ((n * g.rows.windows + window) * g.columns.windows + stretch.first) * g.channels);
+      body(
+          runs, repeats, window, stretch,
+          ((n * g.rows.output_size + window) * g.columns.output_size + stretch.first) * g.channels);
     }
   });
 }
@@ -170,7 +171,8 @@ void for_pixels(const float* dy, const uint8_t* places, const Geometry& g, Divis
     return windows_over(g.columns, pixel,
                         [&](int64_t window) { return divisor.of_columns(g.columns, window); });
   });
-  const Gather gather{dy, places, g.rows.windows, g.columns.windows, g.channels, g.columns.kernel};
+  const Gather gather{dy,         places,        g.rows.output_size, g.columns.output_size,
+                      g.channels, g.columns.taps};
   for_rows(g, g.rows.size, [&](int64_t n, int64_t pixel) {
     const Sources rows = windows_over(
         g.rows, pixel, [&](int64_t window) { return divisor.of_rows(g.rows, window); });

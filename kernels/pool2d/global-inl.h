@@ -184,7 +184,7 @@ inline void global_average_gradient(const float* dy, Extent extent, float* dx) {
     return should_stream(dx, size, extent.channels) ? repeat_pixels<true>(dy, extent, dx)
                                                     : repeat_pixels<false>(dy, extent, dx);
   }
-  const bool streaming = should_stream(dx, size);
+  const bool streaming = should_copy_past(dx, size);
   for_planes(extent, [&](int64_t channel) {
     const Vector share = broadcast(dy[channel] / static_cast<float>(extent.pixels));
     float* to = dx + channel * extent.pixels;

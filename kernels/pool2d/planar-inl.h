@@ -4,130 +4,46 @@
 
 #include <vector>
 
-#include "common/parallel_for.h"
-#include "pool2d/polyphase-inl.h"
+#include "common/bands-inl.h"
+#include "pool2d/window-inl.h"
 
 namespace lamina::pool2d::LAMINA_ISA {
 
-constexpr int64_t band_elements = 4096;  // of the input, in the first cache
-
-// Bands of rows, `planes` times over.
-struct Bands {
-  PhasedAxis rows, columns;
-  int64_t group, planes;
-  int64_t pitch;  // floats from one row of elements to the next
-  int64_t input_width, output_width;
-  int64_t height;      // rows of elements in a band
-  int64_t phase_size;  // floats to a phase of a band, its overlap with the next included
-
-  Bands(const Geometry& g, int64_t elements)
-      : rows(g.rows),
-        columns(g.columns),
-        group(g.channels_last ? g.channels : 1),
-        planes(g.channels_last ? g.images : g.images * g.channels),
-        pitch(columns.span() * group),
-        input_width(columns.size * group),
-        output_width(columns.windows * group),
-        height(std::clamp<int64_t>(band_elements / (pitch * rows.stride * columns.stride), 1,
-                                   elements)),
-        phase_size((height + rows.reach()) * pitch + columns.reach() * group + slack) {}
-
-  int64_t phase_at(int64_t row_phase, int64_t column_phase) const {
-    return (row_phase * columns.stride + column_phase) * phase_size;
-  }
-  int64_t phases_size() const { return rows.stride * columns.stride * phase_size; }
-  bool dense_output() const { return pitch == output_width; }
-
-  // task(scratch, plane, begin, end) for every band of `elements` rows; a Scratch per thread.
-  template <typename Scratch, typename Task>
-  void run(int64_t elements, const Task& task) const {
-    const int64_t bands = (elements + height - 1) / height;
-    const int64_t work = height * rows.stride * input_width;
-    parallel_for(planes * bands, grain_elements / work, [&](int64_t first, int64_t last) {
-      Scratch scratch(*this);
-      for (int64_t at = first; at < last; ++at) {
-        const int64_t begin = at % bands * height;
-        task(scratch, at / bands, begin, std::min(begin + height, elements));
-      }
-      streaming_fence();
-    });
-  }
-};
-
-// Past the caches where it pays; `to` need not be aligned.
-inline void copy_out(const float* from, int64_t count, bool streaming, float* to) {
-  if (!streaming) {
-    for_registers(count,
-                  [&](int64_t at, auto part) { store(to + at, load(from + at, part), part); });
-    return;
-  }
-  const auto past = static_cast<int64_t>(reinterpret_cast<uintptr_t>(to) / sizeof(float) % lanes);
-  const int64_t head = std::min(count, past == 0 ? 0 : lanes - past);
-  store_partial(to, load_partial(from, head), head);
-  for_registers(count - head, [&](int64_t at, auto part) {
-    put<true>(to + head + at, load(from + head + at, part), part);
-  });
-}
-
-inline bool should_stream(const float* to, int64_t size) {
-  return size * int64_t{sizeof(float)} >= streaming_bytes &&
-         reinterpret_cast<uintptr_t>(to) % sizeof(float) == 0;
+// Channels-last images of few channels are planes of pixels that are so many floats wide.
+inline int64_t group_of(const Geometry& g) { return g.channels_last ? g.channels : 1; }
+inline Bands bands_of(const Geometry& g, int64_t elements) {
+  return {g.rows, g.columns, group_of(g), g.images * (g.channels / group_of(g)), elements};
 }
 
 // ---- forward ----------------------------------------------------------------------------------
 
 struct ForwardScratch {
   std::vector<float> phases, sparse, dense;
-  std::vector<uint8_t> sparse_places, dense_places;
+  std::vector<uint8_t> sparse_places;
   std::vector<Run> runs;
 
   explicit ForwardScratch(const Bands& bands)
       : phases(bands.phases_size()),
         sparse(bands.height * bands.pitch + slack),
-        dense(sparse.size()),
-        sparse_places(sparse.size()),
-        dense_places(sparse.size()) {
-    for (int64_t p = 0; p < bands.rows.kernel; ++p)
-      for (int64_t q = 0; q < bands.columns.kernel; ++q)
-        runs.push_back(
-            {phases.data() + bands.phase_at(bands.rows.phase(p), bands.columns.phase(q)) +
-                 bands.rows.shift(p) * bands.pitch + bands.columns.shift(q) * bands.group,
-             nullptr, static_cast<uint8_t>(p * bands.columns.kernel + q)});
-  }
-
-  void split(const float* plane, const Bands& bands, int64_t begin, int64_t end, float fill) {
-    for (int64_t phase = 0; phase < bands.rows.stride; ++phase) {
-      if (!bands.rows.phases[phase].used) continue;
-      for (int64_t element = begin; element < end + bands.rows.reach(); ++element) {
-        const int64_t row = element * bands.rows.stride + phase - bands.rows.before;
-        const bool inside = row >= 0 && row < bands.rows.size;
-        split_row(inside ? plane + row * bands.input_width : nullptr, bands.columns, bands.group,
-                  fill, phases.data() + bands.phase_at(phase, 0) + (element - begin) * bands.pitch,
-                  bands.phase_size);
-      }
-    }
+        dense(bands.height * bands.output_width + slack),
+        sparse_places(sparse.size()) {
+    for (int64_t p = 0; p < bands.rows.taps; ++p)
+      for (int64_t q = 0; q < bands.columns.taps; ++q)
+        runs.push_back({phases.data() + bands.source(p, q), nullptr,
+                        static_cast<uint8_t>(p * bands.columns.taps + q)});
   }
 };
 
-// Drops what a pitch wider than the output leaves at the end of every row. May write `slack` more.
-template <typename T>
-void compact(const std::vector<T>& from, const Bands& bands, int64_t rows, std::vector<T>& to) {
-  for (int64_t row = 0; row < rows; ++row)
-    for (int64_t at = 0; at < bands.output_width; at += lanes)
-      std::memcpy(&to[row * bands.output_width + at], &from[row * bands.pitch + at],
-                  lanes * sizeof(T));
-}
-
 // Where nothing exceeded the padding's -infinity the first tap inside the image is the place.
-inline void correct_places(const Bands& bands, int64_t begin, int64_t count, const float* largest,
-                           uint8_t* places) {
+inline void correct_places(const Geometry& g, const Bands& bands, int64_t begin, int64_t count,
+                           const float* largest, uint8_t* places) {
   for (int64_t row = 0; row < count; ++row) {
-    const Taps rows = bands.rows.taps(begin + row);
-    for (int64_t column = 0; column < bands.columns.windows; ++column) {
-      const Taps columns = bands.columns.taps(column);
+    const Taps rows = g.rows.inside(begin + row);
+    for (int64_t column = 0; column < bands.columns.output_size; ++column) {
+      const Taps columns = g.columns.inside(column);
       if (rows.begin == 0 && columns.begin == 0) break;  // nor is there padding further right
       const bool empty = rows.begin == rows.end || columns.begin == columns.end;
-      const int64_t first = empty ? 0 : rows.begin * bands.columns.kernel + columns.begin;
+      const int64_t first = empty ? 0 : rows.begin * bands.columns.taps + columns.begin;
       for (int64_t c = 0; c < bands.group; ++c) {
         const int64_t at = row * bands.pitch + column * bands.group + c;
         if (largest[at] == -std::numeric_limits<float>::infinity())
@@ -137,70 +53,72 @@ inline void correct_places(const Bands& bands, int64_t begin, int64_t count, con
   }
 }
 
+// Whether nothing exceeded the padding somewhere; reads whole registers.
+inline bool any_lowest(const float* largest, int64_t count) {
+  uint32_t found = 0;
+  for (int64_t at = 0; at < count; at += lanes)
+    found |= mask_bits(load(largest + at) == broadcast(-std::numeric_limits<float>::infinity()));
+  return found != 0;
+}
+
 template <bool WithPlaces>
 void max_bands(const float* x, const Geometry& g, float* y, uint8_t* places) {
-  const Bands bands(g, g.rows.windows);
-  const bool streaming = should_stream(y, g.outputs());
+  const Bands bands = bands_of(g, g.rows.output_size);
+  const bool streaming = should_copy_past(y, g.outputs());
   const bool padded = g.rows.before > 0 || g.columns.before > 0;
   bands.run<ForwardScratch>(
-      g.rows.windows, [&](ForwardScratch& scratch, int64_t plane, int64_t begin, int64_t end) {
-        scratch.split(x + plane * g.rows.size * bands.input_width, bands, begin, end,
-                      -std::numeric_limits<float>::infinity());
-        const int64_t offset = (plane * g.rows.windows + begin) * bands.output_width;
-        const int64_t count = (end - begin) * bands.output_width;
-        const bool direct = bands.dense_output() && !streaming;
-        float* largest = direct ? y + offset : scratch.sparse.data();
-        uint8_t* place =
-            WithPlaces && bands.dense_output() ? places + offset : scratch.sparse_places.data();
-        const int64_t length = (end - begin - 1) * bands.pitch + bands.output_width;
+      g.rows.output_size, [&](ForwardScratch& scratch, int64_t plane, int64_t begin, int64_t end) {
+        split_rows(bands, x, plane, begin, end, -std::numeric_limits<float>::infinity(),
+                   scratch.phases.data());
+        const int64_t offset = (plane * g.rows.output_size + begin) * bands.output_width;
+        const int64_t rows = end - begin;
+        const int64_t length = (rows - 1) * bands.pitch + bands.output_width;
+        float* largest = scratch.sparse.data();
+        uint8_t* place = scratch.sparse_places.data();
         with_count(g.taps(), [&](auto fixed) {
           max_of<false, WithPlaces>(scratch.runs.data(), fixed, {length, 1, 0, 0}, largest, place);
         });
-        if (WithPlaces && padded) correct_places(bands, begin, end - begin, largest, place);
-        if (direct) return;
-        if (!bands.dense_output()) compact(scratch.sparse, bands, end - begin, scratch.dense);
-        copy_out(bands.dense_output() ? scratch.sparse.data() : scratch.dense.data(), count,
-                 streaming, y + offset);
-        if (!WithPlaces || bands.dense_output()) return;
-        compact(scratch.sparse_places, bands, end - begin, scratch.dense_places);
-        std::memcpy(places + offset, scratch.dense_places.data(), count);
+        if (WithPlaces && padded && any_lowest(largest, length))
+          correct_places(g, bands, begin, rows, largest, place);
+        if (WithPlaces) compact(place, bands.pitch, bands.output_width, rows, places + offset);
+        write_rows(bands, largest, rows, streaming, scratch.dense.data(), y + offset);
       });
 }
 
-// The divisors' column parts, repeated over a group.
-inline std::vector<float> column_divisors(const Bands& bands, Divisor divisor) {
-  std::vector<float> parts(bands.output_width);
-  for (int64_t at = 0; at < bands.output_width; ++at)
-    parts[at] = static_cast<float>(divisor.of_columns(bands.columns, at / bands.group));
+// The divisors' column parts, repeated over a group, in whole registers.
+inline std::vector<float> column_divisors(const Geometry& g, Divisor divisor) {
+  const int64_t group = group_of(g), width = g.columns.output_size * group;
+  std::vector<float> parts(width + lanes, 1.f);
+  for (int64_t at = 0; at < width; ++at)
+    parts[at] = static_cast<float>(divisor.of_columns(g.columns, at / group));
   return parts;
 }
 
-// to = from / (row_part * column_parts), one row.
-inline void divide_row(const float* from, int64_t row_part, const std::vector<float>& column_parts,
-                       float* to) {
+// to = sums / (row_part * column_parts), a row in whole registers.
+inline void divide_row(const float* sums, int64_t width, int64_t row_part,
+                       const std::vector<float>& column_parts, float* to) {
   const Vector part_of_row = broadcast(static_cast<float>(row_part));
-  for_registers(static_cast<int64_t>(column_parts.size()), [&](int64_t at, auto part) {
-    const Vector by = part_of_row * load(column_parts.data() + at, part);
-    store(to + at, load(from + at, part) / by, part);
-  });
+  for (int64_t at = 0; at < width; at += lanes)
+    store(to + at, load(sums + at) / (part_of_row * load(column_parts.data() + at)));
 }
 
 inline void average_bands(const float* x, const Geometry& g, Divisor divisor, float* y) {
-  const Bands bands(g, g.rows.windows);
-  const bool streaming = should_stream(y, g.outputs());
-  const std::vector<float> parts = column_divisors(bands, divisor);
-  bands.run<ForwardScratch>(g.rows.windows, [&](ForwardScratch& scratch, int64_t plane,
-                                                int64_t begin, int64_t end) {
-    scratch.split(x + plane * g.rows.size * bands.input_width, bands, begin, end, 0.f);
+  const Bands bands = bands_of(g, g.rows.output_size);
+  const bool streaming = should_copy_past(y, g.outputs());
+  const std::vector<float> parts = column_divisors(g, divisor);
+  bands.run<ForwardScratch>(g.rows.output_size, [&](ForwardScratch& scratch, int64_t plane,
+                                                    int64_t begin, int64_t end) {
+    split_rows(bands, x, plane, begin, end, 0.f, scratch.phases.data());
     const int64_t length = (end - begin - 1) * bands.pitch + bands.output_width;
     with_count(g.taps(), [&](auto fixed) {
       sum_of<false>(scratch.runs.data(), fixed, {length, 1, 0, 0}, Keep(), scratch.sparse.data());
     });
+    float* means = scratch.dense.data();
     for (int64_t row = begin; row < end; ++row)
-      divide_row(scratch.sparse.data() + (row - begin) * bands.pitch, divisor.of_rows(g.rows, row),
-                 parts, scratch.dense.data() + (row - begin) * bands.output_width);
-    copy_out(scratch.dense.data(), (end - begin) * bands.output_width, streaming,
-             y + (plane * g.rows.windows + begin) * bands.output_width);
+      divide_row(scratch.sparse.data() + (row - begin) * bands.pitch, bands.output_width,
+                 divisor.of_rows(g.rows, row), parts, means + (row - begin) * bands.output_width);
+    copy_out(means, (end - begin) * bands.output_width, streaming,
+             y + (plane * g.rows.output_size + begin) * bands.output_width);
   });
 }
 

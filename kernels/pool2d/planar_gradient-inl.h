@@ -8,96 +8,82 @@ namespace lamina::pool2d::LAMINA_ISA {
 
 // Rows of a band's windows begin with `reach` zeros, which also end the row before.
 struct BackwardScratch {
+  // What a phase sums: windows' runs from `offset` on, as tap `tap` sees them.
+  struct Tap {
+    int64_t offset;
+    uint8_t tap;
+  };
+
   std::vector<float> gradients, phases, rows;
   std::vector<uint8_t> places;
+  std::vector<std::vector<Tap>> taps;  // of every phase
+  std::vector<Run> runs;
 
   explicit BackwardScratch(const Bands& bands)
       : gradients(bands.phase_size),
         phases(bands.phases_size()),
         rows(bands.height * bands.rows.stride * bands.input_width),
-        places(bands.phase_size) {}
-};
-
-// Fills the windows' rows that elements [begin, end) look at: row(window, to) or zeros.
-template <typename Row>
-void fill_windows(const Bands& bands, int64_t begin, int64_t end, float* gradients,
-                  const Row& row) {
-  const int64_t reach = bands.rows.reach(), lead = bands.columns.reach() * bands.group;
-  for (int64_t window = begin - reach; window < end; ++window) {
-    const int64_t at = (window - begin + reach) * bands.pitch + lead;
-    if (window >= 0 && window < bands.rows.windows) {
-      row(window, at);
-    } else {
-      std::fill_n(gradients + at, bands.output_width, 0.f);
-    }
+        places(bands.phase_size),
+        taps(bands.rows.stride * bands.columns.stride) {
+    // In ascending order of windows.
+    for (int64_t p = bands.rows.taps - 1; p >= 0; --p)
+      for (int64_t q = bands.columns.taps - 1; q >= 0; --q)
+        taps[bands.rows.phase(p) * bands.columns.stride + bands.columns.phase(q)].push_back(
+            {bands.window(p, q), static_cast<uint8_t>(p * bands.columns.taps + q)});
   }
-}
+};
 
 // Sums into every phase with sum(runs, count, length, to), then writes the rows of dx.
 template <typename Sum>
 void sum_into_rows(const Bands& bands, const float* gradients, const uint8_t* places, int64_t begin,
-                   int64_t end, bool streaming, BackwardScratch& scratch, std::vector<Run>& runs,
-                   float* plane, const Sum& sum) {
-  const PhasedAxis &rows = bands.rows, &columns = bands.columns;
-  for (int64_t row_phase = 0; row_phase < rows.stride; ++row_phase) {
-    for (int64_t column_phase = 0; column_phase < columns.stride; ++column_phase) {
-      runs.clear();
-      for (int64_t p = rows.kernel - 1; p >= 0; --p) {
-        if (rows.phase(p) != row_phase) continue;
-        for (int64_t q = columns.kernel - 1; q >= 0; --q) {
-          if (columns.phase(q) != column_phase) continue;
-          const int64_t at = (rows.reach() - rows.shift(p)) * bands.pitch +
-                             (columns.reach() - columns.shift(q)) * bands.group;
-          runs.push_back({gradients + at, places ? places + at : nullptr,
-                          static_cast<uint8_t>(p * columns.kernel + q)});
-        }
-      }
-      if (!runs.empty())  // a phase without taps stays zero
-        sum(runs, (end - begin) * bands.pitch,
-            scratch.phases.data() + bands.phase_at(row_phase, column_phase));
-    }
+                   int64_t end, bool streaming, BackwardScratch& scratch, float* plane,
+                   const Sum& sum) {
+  for (size_t phase = 0; phase < scratch.taps.size(); ++phase) {
+    scratch.runs.clear();
+    for (const auto& [offset, tap] : scratch.taps[phase])
+      scratch.runs.push_back({gradients + offset, places ? places + offset : nullptr, tap});
+    if (!scratch.runs.empty())  // a phase without taps stays zero
+      sum(scratch.runs, (end - begin) * bands.pitch,
+          scratch.phases.data() + static_cast<int64_t>(phase) * bands.phase_size);
   }
-  const int64_t first = std::max<int64_t>(0, begin * rows.stride - rows.before);
-  const int64_t last = std::min(rows.size, end * rows.stride - rows.before);
-  float* to = streaming ? scratch.rows.data() : plane + first * bands.input_width;
-  for (int64_t row = first; row < last; ++row) {
-    const int64_t element = (row + rows.before) / rows.stride;
-    merge_row(scratch.phases.data() + bands.phase_at((row + rows.before) % rows.stride, 0) +
-                  (element - begin) * bands.pitch,
-              bands.phase_size, columns, bands.group, to + (row - first) * bands.input_width);
-  }
-  if (streaming)
-    copy_out(to, (last - first) * bands.input_width, true, plane + first * bands.input_width);
+  merge_rows(bands, scratch.phases.data(), begin, end, streaming, scratch.rows.data(), plane);
 }
 
-// Elements that hold the rows of the image.
-inline int64_t row_elements(const Geometry& g) {
-  return (g.rows.size - 1 + g.rows.before) / g.rows.stride + 1;
+// `count` of places, in whole registers' worth where memory up to `end` has them.
+inline void copy_places(const uint8_t* from, int64_t count, const uint8_t* end, uint8_t* to) {
+  for (int64_t at = 0; at < count; at += lanes)
+    if (end - (from + at) >= lanes) {
+      std::memcpy(to + at, from + at, lanes);
+    } else {
+      std::memcpy(to + at, from + at, std::min<int64_t>(lanes, count - at));
+    }
 }
 
 inline void max_gradient_bands(const float* dy, const uint8_t* places, const Geometry& g,
                                float* dx) {
-  const Bands bands(g, row_elements(g));
-  const bool streaming = should_stream(dx, g.inputs());
-  const bool disjoint = bands.rows.reach() == 0 && bands.columns.reach() == 0;
-  bands.run<BackwardScratch>(row_elements(g), [&](BackwardScratch& scratch, int64_t plane,
-                                                  int64_t begin, int64_t end) {
-    const int64_t windows = plane * g.rows.windows;
-    const float* gradients = dy + (windows + begin) * bands.output_width;
-    const uint8_t* taps = places + (windows + begin) * bands.output_width;
-    if (!disjoint || end > g.rows.windows) {
+  const int64_t elements = row_elements(g.rows), width = g.columns.output_size * group_of(g);
+  const Bands bands = bands_of(g, elements);
+  const bool streaming = should_copy_past(dx, g.inputs());
+  const bool disjoint = bands.rows.reach == 0 && bands.columns.reach == 0;
+  bands.run<BackwardScratch>(elements, [&](BackwardScratch& scratch, int64_t plane, int64_t begin,
+                                           int64_t end) {
+    const int64_t windows = plane * g.rows.output_size;
+    const float* gradients = dy + (windows + begin) * width;
+    const uint8_t* taps = places + (windows + begin) * width;
+    // What runs past the last row is of the next plane, or of nobody.
+    const bool whole = end <= g.rows.output_size && (windows + end) * width + lanes <= g.outputs();
+    if (!disjoint || !whole) {
       fill_windows(bands, begin, end, scratch.gradients.data(), [&](int64_t window, int64_t at) {
-        const int64_t from = (windows + window) * bands.output_width;
-        copy_out(dy + from, bands.output_width, false, scratch.gradients.data() + at);
-        std::memcpy(scratch.places.data() + at, places + from, bands.output_width);
+        const int64_t from = (windows + window) * width;
+        copy_registers<true>(dy + from, width, dy + g.outputs(), scratch.gradients.data() + at);
+        copy_places(places + from, width, places + g.outputs(), scratch.places.data() + at);
       });
       gradients = scratch.gradients.data(), taps = scratch.places.data();
     }
-    std::vector<Run> runs;
-    sum_into_rows(bands, gradients, taps, begin, end, streaming, scratch, runs,
+    sum_into_rows(bands, gradients, taps, begin, end, streaming, scratch,
                   dx + plane * g.rows.size * bands.input_width,
                   [&](const std::vector<Run>& of_phase, int64_t length, float* to) {
-                    with_count(of_phase.size(), [&](auto fixed) {
+                    with_count(std::ssize(of_phase), [&](auto fixed) {
                       sum_where_largest<false>(of_phase.data(), fixed, {length, 1, 0, 0}, to);
                     });
                   });
@@ -105,20 +91,22 @@ inline void max_gradient_bands(const float* dy, const uint8_t* places, const Geo
 }
 
 inline void average_gradient_bands(const float* dy, const Geometry& g, Divisor divisor, float* dx) {
-  const Bands bands(g, row_elements(g));
-  const bool streaming = should_stream(dx, g.inputs());
-  const std::vector<float> parts = column_divisors(bands, divisor);
+  const int64_t elements = row_elements(g.rows), width = g.columns.output_size * group_of(g);
+  const Bands bands = bands_of(g, elements);
+  const bool streaming = should_copy_past(dx, g.inputs());
+  const std::vector<float> parts = column_divisors(g, divisor);
   bands.run<BackwardScratch>(
-      row_elements(g), [&](BackwardScratch& scratch, int64_t plane, int64_t begin, int64_t end) {
+      elements, [&](BackwardScratch& scratch, int64_t plane, int64_t begin, int64_t end) {
         fill_windows(bands, begin, end, scratch.gradients.data(), [&](int64_t window, int64_t at) {
-          divide_row(dy + (plane * g.rows.windows + window) * bands.output_width,
-                     divisor.of_rows(g.rows, window), parts, scratch.gradients.data() + at);
+          float* row = scratch.gradients.data() + at;
+          copy_registers<true>(dy + (plane * g.rows.output_size + window) * width, width,
+                               dy + g.outputs(), row);
+          divide_row(row, width, divisor.of_rows(g.rows, window), parts, row);
         });
-        std::vector<Run> runs;
         sum_into_rows(bands, scratch.gradients.data(), nullptr, begin, end, streaming, scratch,
-                      runs, dx + plane * g.rows.size * bands.input_width,
+                      dx + plane * g.rows.size * bands.input_width,
                       [&](const std::vector<Run>& of_phase, int64_t length, float* to) {
-                        with_count(of_phase.size(), [&](auto fixed) {
+                        with_count(std::ssize(of_phase), [&](auto fixed) {
                           sum_of<false>(of_phase.data(), fixed, {length, 1, 0, 0}, Keep(), to);
                         });
                       });

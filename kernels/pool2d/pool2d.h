@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "common/axis.h"
 #include "common/isa.h"
 
 namespace lamina::pool2d {
@@ -16,20 +17,15 @@ struct Taps {
   int64_t begin, end;
 };
 
-// One of an image's two axes. Tap p of window o lies at pixel o * stride + p * dilation - before,
-// which may be outside.
-struct Axis {
-  int64_t size, windows, kernel, stride, dilation, before, after;
+struct Axis : lamina::Axis {
+  int64_t after;  // padding behind
 
-  int64_t pixel(int64_t window, int64_t tap) const {
-    return window * stride + tap * dilation - before;
-  }
   // Taps of a window that lie inside the image: consecutive, perhaps none.
-  Taps taps(int64_t window) const {
-    const int64_t start = pixel(window, 0);
+  Taps inside(int64_t window) const {
+    const int64_t start = source(window, 0);
     const int64_t first = start < 0 ? (-start + dilation - 1) / dilation : 0;
     const int64_t last = start < size ? (size - start + dilation - 1) / dilation : 0;
-    return {std::min(first, kernel), std::max(std::min(first, kernel), std::min(last, kernel))};
+    return {std::min(first, taps), std::max(std::min(first, taps), std::min(last, taps))};
   }
 };
 
@@ -38,9 +34,9 @@ struct Geometry {
   Axis rows, columns;
   bool channels_last;
 
-  int64_t taps() const { return rows.kernel * columns.kernel; }
+  int64_t taps() const { return rows.taps * columns.taps; }
   int64_t inputs() const { return images * channels * rows.size * columns.size; }
-  int64_t outputs() const { return images * channels * rows.windows * columns.windows; }
+  int64_t outputs() const { return images * channels * rows.output_size * columns.output_size; }
 };
 
 // What a window's sum is divided by: `constant` where it is not 0; else its pixels, within the
@@ -62,7 +58,7 @@ struct Divisor {
     const int64_t start = window * axis.stride - axis.before;
     const int64_t low = count_padding ? start : std::max<int64_t>(start, 0);
     const int64_t end = axis.size + (count_padding ? axis.after : 0);
-    return std::min(start + axis.kernel, end) - low;
+    return std::min(start + axis.taps, end) - low;
   }
 };
 

@@ -20,7 +20,7 @@ Image input(const Geometry& g) {
   return {g.channels, g.rows.size, g.columns.size, g.channels_last};
 }
 Image output(const Geometry& g) {
-  return {g.channels, g.rows.windows, g.columns.windows, g.channels_last};
+  return {g.channels, g.rows.output_size, g.columns.output_size, g.channels_last};
 }
 Image image(Extent extent) { return {extent.channels, extent.pixels, 1, extent.channels_last}; }
 
@@ -29,18 +29,18 @@ template <typename Body>
 void for_windows(const Geometry& g, const Body& body) {
   for (int64_t n = 0; n < g.images; ++n)
     for (int64_t c = 0; c < g.channels; ++c)
-      for (int64_t oh = 0; oh < g.rows.windows; ++oh)
-        for (int64_t ow = 0; ow < g.columns.windows; ++ow) body(n, c, oh, ow);
+      for (int64_t oh = 0; oh < g.rows.output_size; ++oh)
+        for (int64_t ow = 0; ow < g.columns.output_size; ++ow) body(n, c, oh, ow);
 }
 
 // body(h, w, tap) for every pixel of a window that lies inside the image.
 template <typename Body>
 void for_taps(const Geometry& g, int64_t oh, int64_t ow, const Body& body) {
-  for (int64_t p = 0; p < g.rows.kernel; ++p)
-    for (int64_t q = 0; q < g.columns.kernel; ++q) {
-      const int64_t h = g.rows.pixel(oh, p), w = g.columns.pixel(ow, q);
+  for (int64_t p = 0; p < g.rows.taps; ++p)
+    for (int64_t q = 0; q < g.columns.taps; ++q) {
+      const int64_t h = g.rows.source(oh, p), w = g.columns.source(ow, q);
       if (h >= 0 && h < g.rows.size && w >= 0 && w < g.columns.size)
-        body(h, w, p * g.columns.kernel + q);
+        body(h, w, p * g.columns.taps + q);
     }
 }
 

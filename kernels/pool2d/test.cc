@@ -13,15 +13,15 @@ namespace {
 constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
 
-Axis axis(int64_t size, int64_t kernel, int64_t stride, int64_t before = 0, int64_t after = 0,
-          int64_t dilation = 1, int64_t overhang = 0) {
+pool2d::Axis axis(int64_t size, int64_t kernel, int64_t stride, int64_t before = 0,
+                  int64_t after = 0, int64_t dilation = 1, int64_t overhang = 0) {
   const int64_t extent = dilation * (kernel - 1) + 1;
   const int64_t windows = (size + before + after - extent + overhang) / stride + 1;
   return {size, windows, kernel, stride, dilation, before, after};
 }
 
-std::string describe(const Axis& a) {
-  return std::to_string(a.size) + " pixels, kernel " + std::to_string(a.kernel) + " stride " +
+std::string describe(const pool2d::Axis& a) {
+  return std::to_string(a.size) + " pixels, kernel " + std::to_string(a.taps) + " stride " +
          std::to_string(a.stride) + " dilation " + std::to_string(a.dilation) + " padding " +
          std::to_string(a.before) + " " + std::to_string(a.after);
 }
@@ -129,7 +129,7 @@ void compare_global(const Kernels& tested, Extent extent, int misalignment) {
 int main() {
   return test::run([](Isa isa) {
     const Kernels& tested = kernels(isa);
-    const Axis axes[] = {
+    const pool2d::Axis axes[] = {
         axis(1, 1, 1),         axis(7, 2, 2),        axis(8, 2, 2),
         axis(9, 3, 2, 1, 1),   axis(14, 3, 2, 1, 1), axis(13, 3, 1, 1, 1),
         axis(37, 3, 2, 0, 1),  axis(11, 5, 1, 2, 2), axis(12, 3, 1, 2, 2, 2),
@@ -139,8 +139,8 @@ int main() {
     };
     const int64_t channel_counts[] = {1, 3, 16, 35, 64};
     int turn = 0;
-    for (const Axis& rows : axes) {
-      for (const Axis& columns : axes) {
+    for (const pool2d::Axis& rows : axes) {
+      for (const pool2d::Axis& columns : axes) {
         ++turn;
         if (rows.size * columns.size > 5000) continue;
         for (bool channels_last : {false, true}) {
@@ -154,7 +154,7 @@ int main() {
     }
     for (bool channels_last : {false, true}) {
       // Large enough for threads, and for stores past the caches.
-      const Axis halved = axis(56, 3, 2, 1, 1), same = axis(60, 3, 1, 1, 1);
+      const pool2d::Axis halved = axis(56, 3, 2, 1, 1), same = axis(60, 3, 1, 1, 1);
       for (int misalignment : {0, 1})
         compare_max(tested, {4, 48, halved, halved, channels_last}, misalignment, true);
       compare_max(tested, {28, 64, same, same, channels_last}, !channels_last, true);

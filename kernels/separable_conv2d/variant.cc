@@ -176,6 +176,7 @@ class Worker {
       phase.correlate(phase, lines_.data(), static_cast<int>(lines_.size()), plan_.pitch, finish_,
                       to);
     }
+    finish_.row(to, shape_.horizontal.output_size * shape_.middle);
   }
 
   const float* const x_;
