@@ -56,7 +56,6 @@ struct Bands {
     return (row_phase * columns.stride + column_phase) * phase_size;
   }
   int64_t phases_size() const { return rows.stride * columns.stride * phase_size; }
-  bool dense_output() const { return pitch == output_width; }
   bool goes_by_two() const { return shuffles && columns.stride == 2 && group == 1; }
 
   // Where in a band's phases tap (p, q) of its first window lies.
@@ -173,10 +172,10 @@ inline void split_rows(const Bands& bands, const float* x, int64_t plane, int64_
     const int64_t inside = std::clamp(pixels.begin, begin, last);
     const int64_t outside = std::clamp(pixels.end, inside, last);
     const int64_t row = inside * rows.stride + row_phase - rows.before;
-    const auto fill_rows = [&](int64_t from, int64_t until, int64_t further) {
+    const auto fill_rows = [&](int64_t from, int64_t until, bool and_lead) {
       for (int64_t phase = 0; phase < columns.stride; ++phase)
         std::fill_n(phases + bands.phase_at(row_phase, phase) + (from - begin) * bands.pitch,
-                    (until - from) * bands.pitch + (further ? bands.runs[phase].lead : 0), fill);
+                    (until - from) * bands.pitch + (and_lead ? bands.runs[phase].lead : 0), fill);
     };
     fill_rows(begin, inside, true);
     split_pixels(bands, x + plane * size + row * bands.input_width, x + bands.planes * size,

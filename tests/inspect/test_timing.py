@@ -19,6 +19,7 @@ def wide():
     return nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(10))
 
 
+@pytest.mark.slow  # of use on an idle machine alone
 def test_the_rows_explain_the_whole():
     # Another process may take the processor in any one of the runs: several attempts.
     shares = []
