@@ -4,10 +4,14 @@
     python benchmarks/performance.py
 
 A table stands between ``<!-- rows: KIND KIND ... -->`` and ``<!-- end -->``, what it was measured
-on between ``<!-- facts -->`` and ``<!-- end -->``.
+on between ``<!-- facts -->`` and ``<!-- end -->``, what was aimed at, beside what the rows reach,
+between ``<!-- goals: KIND KIND ... -->`` and ``<!-- end -->``.
 """
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,72 @@ from lamina.theory.limits import Machine
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results/layers.json"
 PAGE = ROOT / "docs/performance.md"
+
+_SMALL_CALL = [1, 8, 8, 8]  # measures what a call costs, not a kernel
+
+
+@dataclass(frozen=True)
+class Goal:
+    """At least ``aim`` in every row of the kind whose case begins so."""
+
+    name: str
+    kind: str
+    case: str
+    direction: str
+    aim: float
+    layout: str = "channels_last"
+    of: Callable[[benchmark.Row], float] = attrgetter("ratio_best")
+
+    def holds_for(self, row: benchmark.Row) -> bool:
+        """Whether the row is one of those that the goal is about."""
+        return (
+            (row.kind, row.direction, row.layout) == (self.kind, self.direction, self.layout)
+            and re.match(self.case, row.case) is not None
+            and list(row.shape) != _SMALL_CALL
+        )
+
+
+def _both_ways(name: str, kind: str, case: str, forward: float, both: float) -> list[Goal]:
+    return [
+        Goal(f"{name}, forward", kind, case, "forward", forward),
+        Goal(f"{name}, with backward", kind, case, "both", both),
+    ]
+
+
+def _both_layouts(name: str, kind: str, case: str, channels_last: float, nchw: float) -> list[Goal]:
+    same = attrgetter("ratio_same_layout")
+    return [
+        Goal(f"{name}, channels-last", kind, case, "both", channels_last, of=same),
+        Goal(f"{name}, NCHW", kind, case, "both", nchw, "nchw", same),
+    ]
+
+
+GOALS = [
+    *_both_ways("3×3", "conv2d", "3×3$", 1.6, 1.8),
+    Goal(
+        "3×3, forward, over the direct sum's limit",
+        *("conv2d", "3×3$", "forward", 1.2),
+        of=attrgetter("limit_fraction"),
+    ),
+    *_both_ways("3×3 stride 2", "conv2d", "3×3 s2", 1.0, 1.2),
+    *_both_ways("5×5", "conv2d", "5×5", 1.0, 1.2),
+    *_both_ways("7×7 stride 2 stem", "conv2d", "7×7", 1.0, 1.2),
+    *_both_ways("pointwise", "conv2d", "1×1", 1.0, 1.1),
+    *_both_ways("dense, 1 to 4096 rows", "dense", "", 1.0, 1.1),
+    Goal("separable block, training", "separable_conv2d", "block, training", "both", 1.6),
+    Goal("separable block, inference", "separable_conv2d", "block, inference", "forward", 1.8),
+    Goal("inverted residual, inference", "separable_conv2d", "inverted", "forward", 1.8),
+    *_both_layouts("batch norm, training", "batch_norm2d", "training$", 1.3, 1.8),
+    *_both_layouts("batch norm + ReLU", "batch_norm2d", r"training \+", 2.0, 2.0),
+    *_both_layouts("activations", "activation", "", 1.0, 1.0),
+    *_both_layouts("max pool", "pool2d", "max", 1.4, 4.0),
+    *_both_layouts("average pool", "pool2d", "average", 1.2, 4.0),
+    *_both_layouts("global pool", "pool2d", "global", 1.0, 1.0),
+    *_both_layouts("depthwise 3×3", "depthwise_conv2d", "3×3", 1.6, 5.0),
+    *_both_layouts("depthwise 5×5", "depthwise_conv2d", "5×5", 3.5, 8.0),
+    *_both_layouts("dropout", "dropout", "elements", 25.0, 25.0),
+    *_both_layouts("dropout of channels", "dropout", "channels", 1.0, 1.0),
+]
 
 
 def render(page: str, results: str) -> str:
@@ -30,11 +100,38 @@ def render(page: str, results: str) -> str:
         table = benchmark.table(machine, [row for row in rows if row.kind in kinds])
         return f"<!-- rows: {match[1]} -->\n{to_markdown(table)}\n<!-- end -->"
 
+    def goals_of(match: re.Match[str]) -> str:
+        table = _goals([goal for goal in GOALS if goal.kind in match[1].split()], rows)
+        return f"<!-- goals: {match[1]} -->\n{to_markdown(table)}\n<!-- end -->"
+
+    page = re.sub(r"<!-- goals: ([\w ]+?) -->.*?<!-- end -->", goals_of, page, flags=re.DOTALL)
     page = re.sub(r"<!-- rows: ([\w ]+?) -->.*?<!-- end -->", rows_of, page, flags=re.DOTALL)
     trials = [row.trials for row in rows]
     facts["trials of a row"] = f"{min(trials)} to {max(trials)}"
     shown = f"<!-- facts -->\n{to_markdown(_facts(facts))}\n<!-- end -->"
     return re.sub(r"<!-- facts -->.*?<!-- end -->", lambda _: shown, page, flags=re.DOTALL)
+
+
+def _goals(goals: list[Goal], rows: list[benchmark.Row]) -> Table:
+    shown = []
+    for goal in goals:
+        reached = sorted(goal.of(row) for row in rows if goal.holds_for(row))
+        met = sum(value >= goal.aim for value in reached)
+        shown.append(
+            {
+                "name": goal.name,
+                "aim": f"{goal.aim:g}×",
+                "reached": " to ".join(dict.fromkeys(f"{reached[at]:.2f}×" for at in (0, -1))),
+                "met": f"{met} of {len(reached)}" if met < len(reached) else "all",
+            }
+        )
+    columns = (
+        Column("name", "to reach"),
+        Column("aim", "at least", align="right"),
+        Column("reached", "reached", align="right"),
+        Column("met", "rows that reach it", align="right"),
+    )
+    return Table(columns, shown)
 
 
 def _facts(facts: dict[str, Any]) -> Table:

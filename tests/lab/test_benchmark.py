@@ -65,6 +65,19 @@ def test_the_page_shows_the_results_that_are_checked_in():
     assert performance["render"](page, performance["RESULTS"].read_text()) == page
 
 
+def test_a_goal_counts_the_rows_that_reach_it():
+    performance = runpy.run_path(str(ROOT / "benchmarks/performance.py"))
+    _, rows = benchmark.from_json(performance["RESULTS"].read_text())
+    goal = next(goal for goal in performance["GOALS"] if goal.name == "3×3, with backward")
+    about = [row for row in rows if goal.holds_for(row)]
+    assert {row.case for row in about} == {"3×3"} and len(about) == 4
+    assert {(row.direction, row.layout) for row in about} == {("both", "channels_last")}
+    for row, ratio in zip(about, (goal.aim, goal.aim - 0.01, 3.0, 3.0), strict=True):
+        row.ratio_best = ratio
+    (shown,) = performance["_goals"]([goal], rows).rows
+    assert shown["met"] == "3 of 4" and shown["reached"] == "1.79× to 3.00×"
+
+
 def test_the_best_peer_is_one_without_huge_pages():
     (case,) = (case for case in small("pool2d") if case.name == "max 2×2")
     row = benchmark.measure_case(case, "nchw", MACHINE, seconds=0.01, compiled=False)[2]
