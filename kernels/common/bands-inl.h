@@ -56,7 +56,7 @@ struct Bands {
     return (row_phase * columns.stride + column_phase) * phase_size;
   }
   int64_t phases_size() const { return rows.stride * columns.stride * phase_size; }
-  bool goes_by_two() const { return shuffles && columns.stride == 2 && group == 1; }
+  bool goes_by_two() const { return columns.stride == 2 && group == 1; }
 
   // Where in a band's phases tap (p, q) of its first window lies.
   int64_t source(int64_t p, int64_t q) const {

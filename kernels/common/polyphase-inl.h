@@ -46,12 +46,11 @@ struct PhasedAxis : Axis {
 
 // ---- two phases of single floats --------------------------------------------------------------
 
-#if defined(LAMINA_ISA_scalar)
-inline constexpr bool shuffles = false;
-#else
-inline constexpr bool shuffles = true;
-
 // Every other lane of two registers, and back.
+#if defined(LAMINA_ISA_scalar)
+inline Vector take_alternate(Vector a, Vector b, int32_t first) { return first == 0 ? a : b; }
+inline Vector weave(Vector a, Vector b, int32_t half) { return half == 0 ? a : b; }
+#else
 [[gnu::always_inline]] inline Vector take_alternate(Vector a, Vector b, int32_t first) {
   IntVector lane;
   for (int at = 0; at < lanes; ++at) lane[at] = 2 * at + first;
@@ -66,17 +65,15 @@ inline constexpr bool shuffles = true;
 
 // even[i] = from[2 * i], odd[i] = from[2 * i + 1] for `count` of `from`, which lies in memory that
 // ends at `end`. Writes up to `slack` floats more, whatever they are.
-inline void deinterleave(const float* from, int64_t count, [[maybe_unused]] const float* end,
-                         float* even, float* odd) {
+inline void deinterleave(const float* from, int64_t count, const float* end, float* even,
+                         float* odd) {
   int64_t at = 0;
-#if !defined(LAMINA_ISA_scalar)
   for (; at < count && end - (from + at) >= 2 * lanes; at += 2 * lanes) {
     for (int64_t part : {at, at + lanes}) __builtin_prefetch(from + part + copy_ahead);
     const Vector a = load_whole(from + at), b = load_whole(from + at + lanes);
     store(even + at / 2, take_alternate(a, b, 0));
     store(odd + at / 2, take_alternate(a, b, 1));
   }
-#endif
   for (; at < count; ++at) {
     float* to = at % 2 ? odd : even;
     to[at / 2] = from[at];
@@ -86,18 +83,11 @@ inline void deinterleave(const float* from, int64_t count, [[maybe_unused]] cons
 // to[2 * i] = even[i], to[2 * i + 1] = odd[i] for `count` of `to`; what lies between them and `end`
 // may be overwritten. Reads up to `slack` floats more.
 inline void interleave(const float* even, const float* odd, int64_t count, float* to,
-                       [[maybe_unused]] const float* end) {
-  int64_t at = 0;
-#if !defined(LAMINA_ISA_scalar)
-  for (; at < count; at += 2 * lanes) {
+                       const float* end) {
+  for (int64_t at = 0; at < count; at += 2 * lanes) {
     const Vector a = load(even + at / 2), b = load(odd + at / 2);
     store_within(to + at, weave(a, b, 0), count - at, end);
     if (at + lanes < count) store_within(to + at + lanes, weave(a, b, 1), count - at - lanes, end);
-  }
-#endif
-  for (; at < count; ++at) {
-    const float* from = at % 2 ? odd : even;
-    to[at] = from[at / 2];
   }
 }
 

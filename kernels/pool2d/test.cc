@@ -152,6 +152,14 @@ int main() {
         }
       }
     }
+    // Windows that tile their planes.
+    for (int64_t width : {1, 3, 7, 8, 9, 16, 17, 28, 33})
+      for (int misalignment : {0, 1}) {
+        const Geometry g = {2, 5, axis(6, 2, 2), axis(2 * width, 2, 2), false};
+        for (bool finite : {false, true}) compare_max(tested, g, misalignment, finite);
+        compare_average(tested, g, {true, 0}, misalignment);
+        compare_average(tested, g, {true, 3}, misalignment);
+      }
     for (bool channels_last : {false, true}) {
       // Large enough for threads, and for stores past the caches.
       const pool2d::Axis halved = axis(56, 3, 2, 1, 1), same = axis(60, 3, 1, 1, 1);
@@ -159,6 +167,9 @@ int main() {
         compare_max(tested, {4, 48, halved, halved, channels_last}, misalignment, true);
       compare_max(tested, {28, 64, same, same, channels_last}, !channels_last, true);
       compare_average(tested, {28, 64, same, same, channels_last}, {false, 0}, !channels_last);
+      const pool2d::Axis tiled = axis(130, 2, 2);
+      compare_max(tested, {9, 64, tiled, tiled, channels_last}, channels_last, true);
+      compare_average(tested, {9, 64, tiled, tiled, channels_last}, {true, 0}, channels_last);
       compare_max(tested, {1, 2, axis(3, 3, 1, 1, 1), axis(9001, 2, 2), channels_last}, 0, true);
       compare_max(tested, {1, 33, axis(20, 16, 1), axis(20, 16, 1), channels_last}, 0, true);
       for (Extent extent : {Extent{1, 1, 1, channels_last},
