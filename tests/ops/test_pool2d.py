@@ -96,6 +96,20 @@ def test_images_of_networks(ours, torchs, shape, layout):
     compare(ours, torchs, torch.randn(shape).to(memory_format=LAYOUTS[layout]))
 
 
+@pytest.mark.parametrize("pool", [ops.max_pool2d, ops.avg_pool2d])
+def test_outputs_past_the_caches(pool):
+    # 33 MB of rows of 45, stored past the caches from a buffer: no row begins where a register may.
+    x = torch.randn(64, 64, 90, 90, requires_grad=True)
+    y = pool(x, 2)
+    windows = x.detach().unflatten(3, (45, 2)).unflatten(2, (45, 2))
+    truth = windows.amax((3, 5)) if pool is ops.max_pool2d else windows.mean((3, 5))
+    torch.testing.assert_close(y.detach(), truth, rtol=0, atol=1e-6)
+    y.backward(torch.ones_like(y))
+    shares = x.grad.unflatten(3, (45, 2)).unflatten(2, (45, 2))
+    torch.testing.assert_close(shares.sum((3, 5)), torch.ones_like(truth), rtol=0, atol=0)
+    torch.testing.assert_close((shares * windows).sum((3, 5)), truth, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_mean_of_many_pixels_keeps_its_digits(layout):
     x = (torch.rand(1, 20, 300, 300) + 100).to(memory_format=LAYOUTS[layout])
