@@ -48,18 +48,6 @@ void bind_batch_norm2d(nb::module_& module) {
       "running_mean"_a, "running_variance"_a, "mean"_a, "variance"_a, "channels"_a, "share"_a,
       "variance_share"_a);
   module.def(
-      "batch_norm2d_fold",
-      [](Address mean, Address variance, Address weight, Address bias, int64_t channels, double eps,
-         Address scale, Address shift) {
-        const std::vector<float> inverse = inverse_deviation(at(variance), channels, eps);
-        for (int64_t c = 0; c < channels; ++c) {
-          const float factor = inverse[static_cast<size_t>(c)] * (weight ? at(weight)[c] : 1.f);
-          at(scale)[c] = factor;
-          at(shift)[c] = (bias ? at(bias)[c] : 0.f) - at(mean)[c] * factor;
-        }
-      },
-      "mean"_a, "variance"_a, "weight"_a, "bias"_a, "channels"_a, "eps"_a, "scale"_a, "shift"_a);
-  module.def(
       "batch_norm2d_inference",
       [](Address x, int64_t outer, int64_t channels, int64_t inner, Address mean, Address variance,
          Address weight, Address bias, double eps, int activation, float negative_slope,

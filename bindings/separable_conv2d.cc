@@ -3,6 +3,8 @@
 #include <nanobind/stl/array.h>
 
 #include <array>
+#include <cmath>
+#include <vector>
 
 #include "bindings.h"
 
@@ -15,32 +17,54 @@ using namespace separable_conv2d;
 
 using Pair = std::array<int64_t, 2>;     // (height, width)
 using Extents = std::array<int64_t, 4>;  // images; input, middle and output channels
-using Layer = std::array<Address, 3>;    // weight, scale, shift
+using Layer = std::array<Address, 5>;    // weight, scale, shift, mean, variance
+
+namespace {
+
+// A normalisation by running statistics is a scale and a shift too; `folded` holds them.
+Finish finish_of(const Layer& layer, int64_t channels, double eps, Epilogue epilogue,
+                 std::vector<float>& folded) {
+  const float *scale = at(layer[1]), *shift = at(layer[2]);
+  const float *mean = at(layer[3]), *variance = at(layer[4]);
+  if (!variance) return {scale, shift, epilogue};
+  folded.resize(2 * static_cast<size_t>(channels));
+  float* const scales = folded.data();
+  float* const shifts = scales + channels;
+  for (int64_t c = 0; c < channels; ++c) {
+    scales[c] = static_cast<float>(1 / std::sqrt(variance[c] + eps)) * (scale ? scale[c] : 1.f);
+    shifts[c] = (shift ? shift[c] : 0.f) - mean[c] * scales[c];
+  }
+  return {scales, shifts, epilogue};
+}
+
+}  // namespace
 
 void bind_separable_conv2d(nb::module_& module) {
   module.def(
       "separable_conv2d_forward",
-      [](Address x, Layer expand, Layer depthwise, Layer project, Extents extents, Pair size,
-         Pair output_size, Pair kernel_size, Pair stride, Pair padding_before, Pair dilation,
-         bool shortcut, std::array<int, 3> activations, float negative_slope, Address y) {
+      [](Address x, Layer expand, Layer depthwise, Layer project, std::array<double, 3> eps,
+         Extents extents, Pair size, Pair output_size, Pair kernel_size, Pair stride,
+         Pair padding_before, Pair dilation, bool shortcut, std::array<int, 3> activations,
+         float negative_slope, Address y) {
         const auto axis = [&](size_t of) {
           return Axis{size[of],   output_size[of], kernel_size[of],
                       stride[of], dilation[of],    padding_before[of]};
         };
-        const auto finish = [&](const Layer& layer, int activation) {
-          return Finish{
-              at(layer[1]), at(layer[2]), {static_cast<Activation>(activation), negative_slope}};
+        const auto [images, inputs, middle, outputs] = extents;
+        std::array<std::vector<float>, 3> folded;
+        const auto finish = [&](size_t of, const Layer& layer, int64_t channels) {
+          return finish_of(layer, channels, eps[of],
+                           {static_cast<Activation>(activations[of]), negative_slope}, folded[of]);
         };
         kernels(active_isa())
-            .forward(at(x), {at(expand[0]), finish(expand, activations[0])},
-                     {at(depthwise[0]), finish(depthwise, activations[1])},
-                     {at(project[0]), finish(project, activations[2])},
-                     {extents[0], extents[1], extents[2], extents[3], axis(0), axis(1), shortcut},
-                     at(y));
+            .forward(at(x), {at(expand[0]), finish(0, expand, middle)},
+                     {at(depthwise[0]), finish(1, depthwise, middle)},
+                     {at(project[0]), finish(2, project, outputs)},
+                     {images, inputs, middle, outputs, axis(0), axis(1), shortcut}, at(y));
       },
-      "x"_a, "expand"_a, "depthwise"_a, "project"_a, "extents"_a, "size"_a, "output_size"_a,
-      "kernel_size"_a, "stride"_a, "padding_before"_a, "dilation"_a, "shortcut"_a, "activations"_a,
-      "negative_slope"_a, "y"_a, Unlocked());
+      "x"_a, "expand"_a, "depthwise"_a, "project"_a, "eps"_a, "extents"_a, "size"_a,
+      "output_size"_a, "kernel_size"_a, "stride"_a, "padding_before"_a, "dilation"_a, "shortcut"_a,
+      "activations"_a, "negative_slope"_a, "y"_a, Unlocked());
 }
 
 }  // namespace lamina

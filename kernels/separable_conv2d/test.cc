@@ -11,6 +11,7 @@ namespace {
 struct Case {
   int64_t images, inputs, middle, outputs, height, width, taps, stride, dilation, before, after;
   bool expands, shortcut;
+  Activation activation = Activation::relu6, last = Activation::none;
 };
 
 void compare(const Kernels& tested, const Case& c, int misalignment) {
@@ -30,11 +31,11 @@ void compare(const Kernels& tested, const Case& c, int misalignment) {
   Buffer project(c.outputs * c.middle), scale(c.middle), shift(c.middle), bias(c.outputs);
   for (Buffer* buffer : {&x, &expand, &filter, &project, &scale, &shift, &bias})
     buffer->fill_normal(random);
-  const Epilogue relu6 = {Activation::relu6, 0}, none = {Activation::none, 0};
+  const Epilogue inner = {c.activation, 0.1f}, outer = {c.last, 0.1f};
   const Pointwise first = {c.expands ? expand.data() : nullptr,
-                           {scale.data(), shift.data(), relu6}};
-  const Depthwise second = {filter.data(), {scale.data(), shift.data(), relu6}};
-  const Pointwise last = {project.data(), {nullptr, bias.data(), none}};
+                           {scale.data(), shift.data(), inner}};
+  const Depthwise second = {filter.data(), {scale.data(), shift.data(), inner}};
+  const Pointwise last = {project.data(), {nullptr, bias.data(), outer}};
   Buffer y(y_size, misalignment), expected(y_size);
   tested.forward(x.data(), first, second, last, shape, y.data());
   reference.forward(x.data(), first, second, last, shape, expected.data());
@@ -59,6 +60,11 @@ int main() {
         {2, 3, 18, 3, 60, 50, 3, 1, 1, 1, 1, true, true},
         {1, 4, 8, 5, 9, 9, 2, 3, 1, 0, 4, true, false},
         {1, 7, 20, 7, 5, 4, 7, 1, 1, 3, 3, true, true},
+        // Panels of every width, also beside each other, and fewer pixels than a block has rows.
+        {1, 20, 200, 100, 6, 17, 3, 1, 1, 1, 1, true, false},
+        {1, 17, 144, 40, 3, 3, 3, 1, 1, 1, 1, true, false, Activation::relu},
+        {2, 30, 66, 30, 9, 8, 3, 1, 1, 1, 1, true, true, Activation::silu, Activation::hardswish},
+        {1, 50, 50, 50, 7, 5, 3, 1, 1, 1, 1, false, true, Activation::leaky_relu, Activation::silu},
     };
     for (const Case& c : cases)
       for (int misalignment : {0, 13}) compare(kernels(isa), c, misalignment);

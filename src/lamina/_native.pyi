@@ -36,16 +36,6 @@ def batch_norm2d_update(
     share: float,
     variance_share: float,
 ) -> None: ...
-def batch_norm2d_fold(
-    mean: int,
-    variance: int,
-    weight: int,
-    bias: int,
-    channels: int,
-    eps: float,
-    scale: int,
-    shift: int,
-) -> None: ...
 def batch_norm2d_inference(
     x: int,
     outer: int,
@@ -237,6 +227,7 @@ def separable_conv2d_forward(
     expand: Sequence[int],
     depthwise: Sequence[int],
     project: Sequence[int],
+    eps: Sequence[float],
     extents: Sequence[int],
     size: Sequence[int],
     output_size: Sequence[int],

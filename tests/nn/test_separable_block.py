@@ -69,3 +69,17 @@ def test_a_hook_sees_what_lies_between():
 def test_statistics_of_a_batch_cannot_be_folded():
     with pytest.raises(ValueError, match="folded"):
         nn.BatchNorm2d(3).folded()
+
+
+def test_statistics_need_neither_scale_nor_shift():
+    x, depthwise, pointwise = (
+        torch.randn(2, 5, 6, 6),
+        torch.randn(5, 1, 3, 3),
+        torch.randn(4, 5, 1, 1),
+    )
+    finish = ops.Finish(mean=torch.randn(5), variance=torch.rand(5), eps=1e-3, activation="relu")
+    with torch.no_grad():
+        fused = ops.separable_block(x, depthwise, pointwise, depthwise=finish)
+    layers = ops.separable_block(x.requires_grad_(), depthwise, pointwise, depthwise=finish)
+    assert layers.requires_grad
+    torch.testing.assert_close(fused, layers.detach(), rtol=1e-4, atol=1e-4)

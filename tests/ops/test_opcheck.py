@@ -72,8 +72,9 @@ SAMPLES: dict[str, Callable[[Draw, Draw, bool], tuple[Any, ...]]] = {
     "max_pool2d_inference": lambda image, _, last: (image(2, 20, 9, 11), *WINDOW, [1, 1], OUTPUT),
     "separable_block": lambda image, vector, last: (
         *(image(2, 4, 8, 8), vector(8, 1, 3, 3), vector(5, 8, 1, 1), vector(8, 4, 1, 1)),
-        *(vector(8), vector(8), None, vector(8), vector(5), None),
-        *([2, 1], [0, 1, 1, 2], [1, 1], ["relu6", "silu", "none"], False),
+        *(vector(8), vector(8), vector(8), vector(8).square()),
+        *(None, vector(8), None, None, vector(5), None, vector(5), vector(5).square()),
+        *([1e-5, 0.0, 1e-3], [2, 1], [0, 1, 1, 2], [1, 1], ["relu6", "silu", "none"], False),
     ),
     "next_seed": lambda *_: (torch.tensor([3, 7]),),
 }

@@ -136,18 +136,16 @@ class _BatchNorm(torch.nn.modules.batchnorm._BatchNorm):
         )
 
     def folded(self) -> ops.Finish:
-        """In eval, what it does to each channel: a scale, a shift and the activation.
+        """In eval, what it does to each channel after a convolution.
 
         Raises:
             ValueError: it normalises with the batch's statistics, in training or without running
                 ones.
         """
-        if self._uses_batch_statistics:
+        mean = self.running_mean
+        if self.training or mean is None:
             raise ValueError("folded: only running statistics, in eval, can be folded")
-        assert self.running_mean is not None and self.running_var is not None
-        return ops.fold_batch_norm(
-            self.running_mean, self.running_var, self.weight, self.bias, self.eps, self.activation
-        )
+        return ops.Finish(self.weight, self.bias, self.activation, mean, self.running_var, self.eps)
 
     @property
     def _uses_batch_statistics(self) -> bool:

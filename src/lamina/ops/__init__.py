@@ -33,12 +33,7 @@ from lamina.ops.pool2d import (
     global_max_pool2d,
     max_pool2d,
 )
-from lamina.ops.separable_conv2d import (
-    Finish,
-    fold_batch_norm,
-    separable_block,
-    separable_conv2d,
-)
+from lamina.ops.separable_conv2d import Finish, separable_block, separable_conv2d
 from lamina.ops.squeeze_excite import squeeze_excite
 
 register_formulas()
@@ -59,7 +54,6 @@ __all__ = [
     "drop_path",
     "dropout",
     "elu",
-    "fold_batch_norm",
     "gelu",
     "get_numerics",
     "global_avg_pool2d",

@@ -72,58 +72,31 @@ def separable_conv2d(
 
 
 class Finish(NamedTuple):
-    """What follows a convolution in inference: activation(scale · sum + shift) for each channel.
+    """What follows a convolution in inference, for each channel.
+
+    activation(scale · sum + shift), or with a batch normalisation's running statistics
+    activation(scale · (sum − mean) / √(variance + eps) + shift).
 
     Args:
         scale: (C,), None for 1.
         shift: (C,), None for 0.
         activation: "relu", "relu6", "leaky_relu" (slope 0.01), "silu", "hardswish" or None.
+        mean: (C,), None for no statistics.
+        variance: (C,), None for no statistics.
+        eps: added to the variance.
     """
 
     scale: Tensor | None = None
     shift: Tensor | None = None
     activation: str | None = None
+    mean: Tensor | None = None
+    variance: Tensor | None = None
+    eps: float = 0.0
 
-
-def fold_batch_norm(
-    running_mean: Tensor,
-    running_var: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    eps: float,
-    activation: str | None = None,
-) -> Finish:
-    """Batch normalisation by its running statistics, as the scale and shift that it is.
-
-    Example:
-        >>> mean, variance = torch.tensor([1.0]), torch.tensor([4.0])
-        >>> finish = fold_batch_norm(mean, variance, None, None, eps=0.0)
-        >>> finish.scale, finish.shift
-        (tensor([0.5000]), tensor([-0.5000]))
-    """
-    tensors = (running_mean, running_var, weight, bias)
-    if (
-        native.runs_directly(tensors)
-        and _fuses(*tensors)
-        and all(tensor is None or tensor.is_contiguous() for tensor in tensors)
-    ):
-        # Five small ops of PyTorch's for each layer would cost as much as a small block.
-        scale, shift = torch.empty((2, running_mean.shape[0])).unbind()
-        native.kernels.batch_norm2d_fold(
-            running_mean.data_ptr(),
-            running_var.data_ptr(),
-            native.address(weight),
-            native.address(bias),
-            running_mean.shape[0],
-            eps,
-            scale.data_ptr(),
-            shift.data_ptr(),
-        )
-        return Finish(scale, shift, activation)
-    scale = torch.rsqrt(running_var + eps)
-    scale = scale if weight is None else scale * weight
-    shift = -running_mean * scale
-    return Finish(scale, shift if bias is None else shift + bias, activation)
+    @property
+    def parameters(self) -> tuple[Tensor | None, ...]:
+        """Its tensors, in the kernel's order."""
+        return self.scale, self.shift, self.mean, self.variance
 
 
 def separable_block(
@@ -178,7 +151,7 @@ def separable_block(
     dilation = validation.positive_pair(dilation, "dilation")
     tensors = (x, depthwise_weight, pointwise_weight, expand_weight)
     finishes = (expand, depthwise, pointwise)
-    parameters = [tensor for finish in finishes for tensor in finish[:2]]
+    parameters = [tensor for finish in finishes for tensor in finish.parameters]
     middle_channels = x.shape[1] if expand_weight is None else expand_weight.shape[0]
     if (
         depthwise_weight.shape[0] == middle_channels
@@ -186,15 +159,13 @@ def separable_block(
         and all((finish.activation or "none") in native.ACTIVATIONS for finish in finishes)
     ):
         resolved = window_padding(x, depthwise_weight, stride, padding, dilation)
-        _check_shortcut(
-            shortcut,
-            x,
-            pointwise_weight,
-            _output_size(x, depthwise_weight, stride, resolved, dilation),
-        )
+        if shortcut:
+            size = _output_size(x, depthwise_weight, stride, resolved, dilation)
+            _check_shortcut(x, pointwise_weight, size)
         y: Tensor = _forward(
             *tensors,
             *parameters,
+            [finish.eps for finish in finishes],
             stride,
             (*resolved[0], *resolved[1]),
             dilation,
@@ -203,8 +174,10 @@ def separable_block(
         )
         return y
     z = _one_by_one(*tensors, finishes, stride, padding, dilation)
-    _check_shortcut(shortcut, x, pointwise_weight, (z.shape[2], z.shape[3]))
-    return x + z if shortcut else z
+    if not shortcut:
+        return z
+    _check_shortcut(x, pointwise_weight, (z.shape[2], z.shape[3]))
+    return x + z
 
 
 def _one_by_one(
@@ -236,9 +209,9 @@ def _fuses(*tensors: Tensor | None) -> bool:
     )
 
 
-def _check_shortcut(shortcut: bool, x: Tensor, pointwise_weight: Tensor, size: Pair) -> None:
+def _check_shortcut(x: Tensor, pointwise_weight: Tensor, size: Pair) -> None:
     result = (x.shape[0], pointwise_weight.shape[0], *size)
-    if shortcut and tuple(x.shape) != result:
+    if tuple(x.shape) != result:
         raise ValueError(
             f"separable_block: shortcut needs a result of the input's shape {tuple(x.shape)}, "
             f"got {result}"
@@ -247,8 +220,13 @@ def _check_shortcut(shortcut: bool, x: Tensor, pointwise_weight: Tensor, size: P
 
 def _apply(z: Tensor, finish: Finish) -> Tensor:
     shape = (1, -1, 1, 1)
-    z = z if finish.scale is None else z * finish.scale.view(shape)
-    z = z if finish.shift is None else z + finish.shift.view(shape)
+    scale, shift = finish.scale, finish.shift
+    if finish.variance is not None and finish.mean is not None:
+        inverse = torch.rsqrt(finish.variance + finish.eps)
+        scale = inverse if scale is None else scale * inverse
+        shift = -finish.mean * scale if shift is None else shift - finish.mean * scale
+    z = z if scale is None else z * scale.view(shape)
+    z = z if shift is None else z + shift.view(shape)
     return activation_epilogue(z, finish.activation or "none", 0.01)
 
 
@@ -272,30 +250,27 @@ def _kernel(
     depthwise_weight: Tensor,
     pointwise_weight: Tensor,
     expand_weight: Tensor | None,
-    expand_scale: Tensor | None,
-    expand_shift: Tensor | None,
-    depthwise_scale: Tensor | None,
-    depthwise_shift: Tensor | None,
-    scale: Tensor | None,
-    shift: Tensor | None,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    activations: Any,
-    shortcut: bool,
+    *rest: Any,
 ) -> Tensor:
+    parameters, (eps, stride, padding, dilation, activations, shortcut) = rest[:12], rest[12:]
     channels_last = native.is_channels_last(x)
     images = conv2d_native.to_channels_last(x)
     size = _output_size(x, depthwise_weight, stride, _sides(padding), dilation)
-    expand = _dense(expand_weight, expand_scale, expand_shift)
-    depthwise = _dense(depthwise_weight, depthwise_scale, depthwise_shift)
-    project = _dense(pointwise_weight, scale, shift)
+    dense = [
+        None if tensor is None else native.row_major(tensor)
+        for tensor in (expand_weight, depthwise_weight, pointwise_weight, *parameters)
+    ]
+    expand, depthwise, project = (
+        [native.address(tensor) for tensor in (dense[at], *dense[3 + 4 * at : 7 + 4 * at])]
+        for at in range(3)
+    )
     y = memory.empty((x.shape[0], pointwise_weight.shape[0], *size), x, channels_last=True)
     native.kernels.separable_conv2d_forward(
         images.data_ptr(),
-        [native.address(tensor) for tensor in expand],
-        [native.address(tensor) for tensor in depthwise],
-        [native.address(tensor) for tensor in project],
+        expand,
+        depthwise,
+        project,
+        eps,
         (x.shape[0], x.shape[1], depthwise_weight.shape[0], pointwise_weight.shape[0]),
         (x.shape[2], x.shape[3]),
         size,
@@ -311,32 +286,29 @@ def _kernel(
     return y if channels_last else conv2d_native.from_channels_last(y)
 
 
-def _dense(*layer: Tensor | None) -> list[Tensor | None]:
-    return [None if tensor is None else native.row_major(tensor) for tensor in layer]
-
-
 def _fake(x: Tensor, depthwise_weight: Tensor, pointwise_weight: Tensor, *rest: Any) -> Tensor:
-    stride, padding, dilation = rest[7:10]
+    stride, padding, dilation = rest[14:17]
     size = _output_size(x, depthwise_weight, stride, _sides(padding), dilation)
     shape = (x.shape[0], pointwise_weight.shape[0], *size)
     return native.fake_empty(x, shape, native.is_channels_last(x))
 
 
 def _context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.options = inputs[10:]
-    ctx.save_for_backward(*inputs[:10])
+    ctx.options = inputs[16:]
+    ctx.save_for_backward(*inputs[:16])
 
 
 def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     """For a graph that was traced without gradients and is differentiated all the same."""
-    stride, padding, dilation, activations, shortcut = ctx.options
+    eps, stride, padding, dilation, activations, shortcut = ctx.options
 
     def forward(*tensors: Any) -> Tensor:
         x, depthwise_weight, pointwise_weight, expand_weight, *parameters = tensors
+        kinds = (parameters[at::4] for at in range(4))
         finishes = tuple(
-            Finish(scale, shift, name)
-            for scale, shift, name in zip(
-                parameters[::2], parameters[1::2], activations, strict=True
+            Finish(scale, shift, name, mean, variance, added)
+            for scale, shift, mean, variance, name, added in zip(
+                *kinds, activations, eps, strict=True
             )
         )
         z = _one_by_one(
@@ -347,14 +319,17 @@ def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         )
         return x + z if shortcut else z
 
-    return (*differentiable_gradients(forward, ctx.saved_tensors, dy), *(None,) * 5)
+    return (*differentiable_gradients(forward, ctx.saved_tensors, dy), *(None,) * 6)
 
 
 _forward = register(
     "separable_block(Tensor x, Tensor depthwise_weight, Tensor pointwise_weight, "
-    "Tensor? expand_weight, Tensor? expand_scale, Tensor? expand_shift, Tensor? depthwise_scale, "
-    "Tensor? depthwise_shift, Tensor? scale, Tensor? shift, int[] stride, SymInt[] padding, "
-    "int[] dilation, str[] activations, bool shortcut) -> Tensor",
+    "Tensor? expand_weight, "
+    "Tensor? expand_scale, Tensor? expand_shift, Tensor? expand_mean, Tensor? expand_variance, "
+    "Tensor? depthwise_scale, Tensor? depthwise_shift, Tensor? depthwise_mean, "
+    "Tensor? depthwise_variance, Tensor? scale, Tensor? shift, Tensor? mean, Tensor? variance, "
+    "float[] eps, int[] stride, SymInt[] padding, int[] dilation, str[] activations, "
+    "bool shortcut) -> Tensor",
     _kernel,
     _fake,
     setup_context=_context,

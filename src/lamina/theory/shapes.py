@@ -166,13 +166,15 @@ def window_output_size(
         ValueError: kernel_size must fit the padded input: height 5 covers 5 pixels at \
 dilation 1, the input has 2 + 1 + 1
     """
-    rows, columns = (
-        _window_count(axis, size, kernel, step, sides, gap, ceil_mode)
-        for axis, size, kernel, step, sides, gap in zip(
-            ("height", "width"), input_size, kernel_size, stride, padding, dilation, strict=True
-        )
+    (height, width), (vertical, horizontal) = input_size, padding
+    return (
+        _window_count(
+            "height", height, kernel_size[0], stride[0], vertical, dilation[0], ceil_mode
+        ),
+        _window_count(
+            "width", width, kernel_size[1], stride[1], horizontal, dilation[1], ceil_mode
+        ),
     )
-    return rows, columns
 
 
 def _window_count(
