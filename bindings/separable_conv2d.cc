@@ -15,17 +15,18 @@ namespace lamina {
 
 using namespace separable_conv2d;
 
-using Pair = std::array<int64_t, 2>;     // (height, width)
-using Extents = std::array<int64_t, 4>;  // images; input, middle and output channels
-using Layer = std::array<Address, 5>;    // weight, scale, shift, mean, variance
+using Pair = std::array<int64_t, 2>;         // (height, width)
+using Extents = std::array<int64_t, 4>;      // images; input, middle and output channels
+using Layers = std::array<Address, 3>;       // expand, depthwise, project
+using Parameters = std::array<Address, 12>;  // scale, shift, mean and variance of each
 
 namespace {
 
 // A normalisation by running statistics is a scale and a shift too; `folded` holds them.
-Finish finish_of(const Layer& layer, int64_t channels, double eps, Epilogue epilogue,
+Finish finish_of(const Address* parameters, int64_t channels, double eps, Epilogue epilogue,
                  std::vector<float>& folded) {
-  const float *scale = at(layer[1]), *shift = at(layer[2]);
-  const float *mean = at(layer[3]), *variance = at(layer[4]);
+  const float *scale = at(parameters[0]), *shift = at(parameters[1]);
+  const float *mean = at(parameters[2]), *variance = at(parameters[3]);
   if (!variance) return {scale, shift, epilogue};
   folded.resize(2 * static_cast<size_t>(channels));
   float* const scales = folded.data();
@@ -42,7 +43,7 @@ Finish finish_of(const Layer& layer, int64_t channels, double eps, Epilogue epil
 void bind_separable_conv2d(nb::module_& module) {
   module.def(
       "separable_conv2d_forward",
-      [](Address x, Layer expand, Layer depthwise, Layer project, std::array<double, 3> eps,
+      [](Address x, Layers weights, Parameters parameters, std::array<double, 3> eps,
          Extents extents, Pair size, Pair output_size, Pair kernel_size, Pair stride,
          Pair padding_before, Pair dilation, bool shortcut, std::array<int, 3> activations,
          float negative_slope, Address y) {
@@ -52,19 +53,18 @@ void bind_separable_conv2d(nb::module_& module) {
         };
         const auto [images, inputs, middle, outputs] = extents;
         std::array<std::vector<float>, 3> folded;
-        const auto finish = [&](size_t of, const Layer& layer, int64_t channels) {
-          return finish_of(layer, channels, eps[of],
+        const auto finish = [&](size_t of, int64_t channels) {
+          return finish_of(&parameters[4 * of], channels, eps[of],
                            {static_cast<Activation>(activations[of]), negative_slope}, folded[of]);
         };
         kernels(active_isa())
-            .forward(at(x), {at(expand[0]), finish(0, expand, middle)},
-                     {at(depthwise[0]), finish(1, depthwise, middle)},
-                     {at(project[0]), finish(2, project, outputs)},
+            .forward(at(x), {at(weights[0]), finish(0, middle)},
+                     {at(weights[1]), finish(1, middle)}, {at(weights[2]), finish(2, outputs)},
                      {images, inputs, middle, outputs, axis(0), axis(1), shortcut}, at(y));
       },
-      "x"_a, "expand"_a, "depthwise"_a, "project"_a, "eps"_a, "extents"_a, "size"_a,
-      "output_size"_a, "kernel_size"_a, "stride"_a, "padding_before"_a, "dilation"_a, "shortcut"_a,
-      "activations"_a, "negative_slope"_a, "y"_a, Unlocked());
+      "x"_a, "weights"_a, "parameters"_a, "eps"_a, "extents"_a, "size"_a, "output_size"_a,
+      "kernel_size"_a, "stride"_a, "padding_before"_a, "dilation"_a, "shortcut"_a, "activations"_a,
+      "negative_slope"_a, "y"_a, Unlocked());
 }
 
 }  // namespace lamina

@@ -83,16 +83,22 @@ class PackedPointwise {
   int64_t width(int64_t p) const { return first(p + 1) - first(p); }
   int64_t columns(int64_t p) const { return std::min(width(p), results_ - first(p)); }
 
-  void pack_panel(int64_t p) const {
+  // Packing in pieces that threads share: layers have few panels, of which one may be long.
+  int64_t pieces() const { return panels() * pieces_of_panel(); }
+  void pack_piece(int64_t piece) const {
+    const int64_t p = piece / pieces_of_panel(), begin = piece % pieces_of_panel() * piece_rows;
+    const int64_t rows = std::min(piece_rows, sources_ - begin);
     const int64_t from = first(p), columns = this->columns(p), width = this->width(p);
     const Finish finish = layer_.finish.from(from);
     float* to = panel_of(p);
-    std::fill_n(to, width, 0.f);
-    if (finish.shift) std::copy_n(finish.shift, columns, to);
-    to += width;
-    pack_rows(layer_.weight + from * sources_, 1, sources_, sources_, columns, width, to);
+    if (begin == 0) {
+      std::fill_n(to, width, 0.f);
+      if (finish.shift) std::copy_n(finish.shift, columns, to);
+    }
+    to += (1 + begin) * width;
+    pack_rows(layer_.weight + from * sources_ + begin, 1, sources_, rows, columns, width, to);
     if (!finish.scale) return;
-    for (int64_t k = 0; k < sources_; ++k, to += width)
+    for (int64_t k = 0; k < rows; ++k, to += width)
       for_registers(columns, [&](int64_t at, auto part) {
         store(to + at, load(to + at) * load(finish.scale + at, part));
       });
@@ -114,6 +120,8 @@ class PackedPointwise {
   }
 
  private:
+  static constexpr int64_t piece_rows = 64;
+  int64_t pieces_of_panel() const { return (sources_ + piece_rows - 1) / piece_rows; }
   int64_t vectors() const { return (results_ + lanes - 1) / lanes; }
   float* panel_of(int64_t p) const { return data_ + first(p) * (sources_ + 1); }
 

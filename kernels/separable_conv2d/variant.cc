@@ -174,10 +174,10 @@ void forward(const float* x, const Pointwise& expand, const Depthwise& layer,
   Workspace weights(expand_size + project_size);
   const PackedPointwise first(expand, shape.inputs, shape.middle, weights.data());
   const PackedPointwise last(project, shape.middle, shape.outputs, weights.data() + expand_size);
-  const int64_t first_panels = expands ? first.panels() : 0;
-  parallel_for(first_panels + last.panels(), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t p = begin; p < end; ++p)
-      p < first_panels ? first.pack_panel(p) : last.pack_panel(p - first_panels);
+  const int64_t pieces = expands ? first.pieces() : 0;
+  parallel_for(pieces + last.pieces(), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t piece = begin; piece < end; ++piece)
+      piece < pieces ? first.pack_piece(piece) : last.pack_piece(piece - pieces);
   });
 
   const Block block = {x,         expands ? &first : nullptr,

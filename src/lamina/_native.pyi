@@ -224,9 +224,8 @@ def roofline_copy(x: int, size: int, y: int) -> None: ...
 def roofline_sum(x: int, size: int) -> float: ...
 def separable_conv2d_forward(
     x: int,
-    expand: Sequence[int],
-    depthwise: Sequence[int],
-    project: Sequence[int],
+    weights: Sequence[int],
+    parameters: Sequence[int],
     eps: Sequence[float],
     extents: Sequence[int],
     size: Sequence[int],

@@ -142,10 +142,19 @@ class _BatchNorm(torch.nn.modules.batchnorm._BatchNorm):
             ValueError: it normalises with the batch's statistics, in training or without running
                 ones.
         """
-        mean = self.running_mean
+        # Not self.weight: Module.__getattr__ takes as long as a small block's arithmetic.
+        parameters, buffers = self._parameters, self._buffers
+        mean = buffers["running_mean"]
         if self.training or mean is None:
             raise ValueError("folded: only running statistics, in eval, can be folded")
-        return ops.Finish(self.weight, self.bias, self.activation, mean, self.running_var, self.eps)
+        return ops.Finish(
+            parameters["weight"] if "weight" in parameters else self.weight,  # may be pruned
+            parameters["bias"] if "bias" in parameters else self.bias,
+            self.activation,
+            mean,
+            buffers["running_var"],
+            self.eps,
+        )
 
     @property
     def _uses_batch_statistics(self) -> bool:

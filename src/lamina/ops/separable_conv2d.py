@@ -156,7 +156,7 @@ def separable_block(
     if (
         depthwise_weight.shape[0] == middle_channels
         and _fuses(*tensors, *parameters)
-        and all((finish.activation or "none") in native.ACTIVATIONS for finish in finishes)
+        and all([(finish.activation or "none") in native.ACTIVATIONS for finish in finishes])
     ):
         resolved = window_padding(x, depthwise_weight, stride, padding, dilation)
         if shortcut:
@@ -260,16 +260,12 @@ def _kernel(
         None if tensor is None else native.row_major(tensor)
         for tensor in (expand_weight, depthwise_weight, pointwise_weight, *parameters)
     ]
-    expand, depthwise, project = (
-        [native.address(tensor) for tensor in (dense[at], *dense[3 + 4 * at : 7 + 4 * at])]
-        for at in range(3)
-    )
+    addresses = [native.address(tensor) for tensor in dense]
     y = memory.empty((x.shape[0], pointwise_weight.shape[0], *size), x, channels_last=True)
     native.kernels.separable_conv2d_forward(
         images.data_ptr(),
-        expand,
-        depthwise,
-        project,
+        addresses[:3],
+        addresses[3:],
         eps,
         (x.shape[0], x.shape[1], depthwise_weight.shape[0], pointwise_weight.shape[0]),
         (x.shape[2], x.shape[3]),
