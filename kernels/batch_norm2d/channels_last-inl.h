@@ -41,8 +41,9 @@ class ColumnMoments {
     std::fill_n(products_.begin(), width, 0.f);
     add_rows<2>(rows, width, {deviations_.data(), products_.data()},
                 [&](int64_t row, int64_t c, auto part, Vector* total) {
-                  const Vector deviation =
-                      load(x + row * width + c, part) - load(&centre_[c], part);
+                  const float* at = x + row * width + c;
+                  __builtin_prefetch(at + prefetch_distance);
+                  const Vector deviation = load(at, part) - load(&centre_[c], part);
                   total[0] += deviation;
                   total[1] += deviation * deviation;
                 });
@@ -88,7 +89,7 @@ void for_blocks(Range rows, const Body& body) {
 }
 
 inline std::vector<Moments> statistics_channels_last(const float* x, Shape shape) {
-  const int64_t pixels = Folding(shape).pixels, width = pixels * shape.channels;
+  const int64_t pixels = pixels_to_a_row(shape.channels), width = pixels * shape.channels;
   const int64_t rows = shape.outer / pixels, rest = shape.outer % pixels;
   const int threads = thread_count_for(rows * width, grain_elements);
   std::vector<ColumnMoments> partial(threads, ColumnMoments(width));
@@ -109,7 +110,7 @@ inline std::vector<Moments> statistics_channels_last(const float* x, Shape shape
 template <Activation A>
 std::vector<GradientSums> gradient_sums_channels_last(const float* x, const float* dy, Shape shape,
                                                       const Affine& affine, float negative_slope) {
-  const int64_t pixels = Folding(shape).pixels, width = pixels * shape.channels;
+  const int64_t pixels = pixels_to_a_row(shape.channels), width = pixels * shape.channels;
   const int64_t rows = shape.outer / pixels, rest = shape.outer % pixels;
   const Coefficients coefficients(shape, affine, pixels);
   const Normalization<PerColumn> by = coefficients.columns();
@@ -121,6 +122,8 @@ std::vector<GradientSums> gradient_sums_channels_last(const float* x, const floa
     float* const totals[2] = {sums.data(), sums.data() + columns};
     add_rows<2>(count, columns, totals, [&](int64_t row, int64_t c, auto part, Vector* total) {
       const int64_t at = offset + row * columns + c;
+      __builtin_prefetch(x + at + prefetch_distance);
+      __builtin_prefetch(dy + at + prefetch_distance);
       const Vector centred = load(x + at, part) - by.mean(c, part);
       const Vector dz =
           preactivation_gradient<A>(centred, load(dy + at, part), c, part, by, negative_slope);

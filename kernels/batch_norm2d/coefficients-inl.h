@@ -1,6 +1,6 @@
-// Both layouts are rows of columns. In channels-last every column has coefficients of its own,
-// and rows narrower than a few registers are folded, several pixels to a row. In NCHW a row is a
-// part of one channel's plane and shares its coefficients.
+// Both layouts are rows of columns. In channels-last every column has coefficients of its own, and
+// narrow rows are folded, several pixels to a row. In NCHW a row is a part of one channel's plane
+// and shares its coefficients.
 #pragma once
 
 #include <cstdint>
@@ -15,12 +15,10 @@ namespace lamina::batch_norm2d::LAMINA_ISA {
 
 constexpr int64_t grain_elements = 16 * 1024;  // fewer do not repay a thread
 
-struct Folding {
-  int64_t pixels;  // to a row
-  explicit Folding(Shape shape)
-      : pixels(shape.channels >= 4 * lanes ? 1 : lanes / std::gcd<int64_t>(shape.channels, lanes)) {
-  }
-};
+// Of a channels-last tensor: rows of four registers and more may end in a part of one.
+inline int64_t pixels_to_a_row(int64_t channels) {
+  return channels >= 4 * lanes ? 1 : lanes / std::gcd<int64_t>(channels, lanes);
+}
 
 struct PerColumn {
   const float* values;

@@ -8,7 +8,17 @@
 
 namespace lamina::batch_norm2d::LAMINA_ISA {
 
-constexpr int64_t chunk_elements = 16 * 1024;  // a fraction of the second cache
+// Long, for the prefetcher starts anew with each, and a small part of the last cache.
+constexpr int64_t chunk_elements = 256 * 1024;
+
+// Pixels to a row, doubled until the loop over it is long enough to repay its ends. Sums keep short
+// rows: four of them side by side are then one run through memory.
+inline int64_t pixels_to_a_long_row(int64_t channels) {
+  constexpr int64_t long_row = 256;
+  int64_t pixels = pixels_to_a_row(channels);
+  while (pixels * channels < long_row) pixels *= 2;
+  return pixels;
+}
 
 template <Activation A, bool Streaming, typename C>
 void normalize_row(const float* x, int64_t width, const Normalization<C>& by, float negative_slope,
@@ -46,7 +56,7 @@ inline bool should_stream(const float* y, Shape shape, int64_t row_width) {
 template <typename Row>
 void for_rows_backwards(Shape shape, const Row& row) {
   const bool channels_last = shape.inner == 1;
-  const int64_t pixels = channels_last ? Folding(shape).pixels : 1;
+  const int64_t pixels = channels_last ? pixels_to_a_long_row(shape.channels) : 1;
   const int64_t width = channels_last ? pixels * shape.channels : shape.inner;
   const int64_t rows = channels_last ? shape.outer / pixels : shape.outer * shape.channels;
   const int64_t rest = channels_last ? shape.outer % pixels : 0;
@@ -62,7 +72,7 @@ void for_rows_backwards(Shape shape, const Row& row) {
 
 inline void normalize(const float* x, Shape shape, Affine affine, Epilogue epilogue, float* y) {
   const bool channels_last = shape.inner == 1;
-  const int64_t times = channels_last ? Folding(shape).pixels : 1;
+  const int64_t times = channels_last ? pixels_to_a_long_row(shape.channels) : 1;
   const Coefficients by(shape, affine, times);
   const bool stream = should_stream(y, shape, channels_last ? times * shape.channels : shape.inner);
   with_activation(epilogue.activation, [&]<Activation A>() {
@@ -85,7 +95,7 @@ inline void gradient_input(const float* x, const float* dy, Shape shape, Affine 
                            Epilogue epilogue, const float* gradient_weight,
                            const float* gradient_bias, float* dx) {
   const bool channels_last = shape.inner == 1;
-  const int64_t times = channels_last ? Folding(shape).pixels : 1;
+  const int64_t times = channels_last ? pixels_to_a_long_row(shape.channels) : 1;
   Coefficients by(shape, affine, times);
   by.add_gradient(shape, affine, gradient_weight, gradient_bias);
   const bool stream =

@@ -87,6 +87,13 @@ int main() {
                                   Activation::silu, Activation::hardswish})
       for (Shape shape : {Shape{100, 24, 1}, Shape{3, 4, 50}})
         compare(tested, shape, {activation, 0.1f}, 0, activation != Activation::none);
+    // Folded rows: fewer pixels than one, one and no rest, a rest, several rows.
+    for (int64_t channels : {1, 3, 5, 17, 33, 63, 65, 127, 255, 256, 257})
+      for (int64_t pixels : {2, 16, 31, 257})
+        compare(tested, {pixels, channels, 1}, {Activation::relu, 0.f}, 1, true);
+    // Longer than a run of the pass that begins with the last rows, in both layouts.
+    compare(tested, {9001, 65, 1}, {Activation::relu, 0.f}, 0, true);
+    compare(tested, {3, 5, 40001}, {Activation::relu, 0.f}, 0, true);
     // Large enough for threads and, the last, for stores past the caches.
     compare(tested, {20000, 24, 1}, {Activation::relu, 0.f}, 0, true);
     compare(tested, {4, 3, 20000}, {Activation::relu, 0.f}, 0, true);

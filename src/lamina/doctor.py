@@ -133,7 +133,7 @@ def _memory_facts(pool: memory.MemoryStatistics | None) -> dict[str, str]:
     if pool is None:
         return {"allocator": "PyTorch's: this system offers no huge pages, or there are no kernels"}
     return {
-        "allocator": "lamina's pool of huge pages, for 1 MiB and more",
+        "allocator": "lamina's pool of huge pages, for 512 KiB and more",
         "in use": binary_bytes(pool.in_use),
         "waiting for reuse": f"{binary_bytes(pool.cached)}, at most {binary_bytes(pool.limit)}",
         "requests": f"{pool.hits} found a block waiting, {pool.misses} took fresh memory",
