@@ -78,9 +78,11 @@ struct Bands {
   template <typename Task>
   void run(int64_t elements, int thread, int threads, const Task& task) const {
     const Range range = share_of(planes * per_plane, thread, threads);
+    int64_t plane = range.begin / per_plane, begin = range.begin % per_plane * height;
     for (int64_t at = range.begin; at < range.end; ++at) {
-      const int64_t begin = at % per_plane * height;
-      task(at / per_plane, begin, std::min(begin + height, elements));
+      task(plane, begin, std::min(begin + height, elements));
+      begin += height;
+      if (begin >= elements) begin = 0, ++plane;
     }
     streaming_fence();
   }

@@ -27,6 +27,25 @@ template <int Half = lanes / 2>
   }
 }
 
+// Lane k: the sum of register k's lanes. Halves of pairs of registers are added until one is left.
+template <int Half = lanes / 2>
+[[gnu::always_inline]] inline Vector sum_each(Vector (&v)[lanes]) {
+  if constexpr (Half > 0) {
+    for (int row = 0; row < Half; ++row) {
+      const Vector a = v[row], b = v[row + Half];
+      v[row] = [&]<int... lane>(std::integer_sequence<int, lane...>)
+                   __attribute__((always_inline)) {
+                     return __builtin_shufflevector(a, b, (lane & Half ? lanes + lane : lane)...) +
+                            __builtin_shufflevector(
+                                a, b, (lane & Half ? lanes + (lane ^ Half) : lane ^ Half)...);
+                   }(std::make_integer_sequence<int, lanes>{});
+    }
+    return sum_each<Half / 2>(v);
+  } else {
+    return v[0];
+  }
+}
+
 // A row of some channels of an image; consecutive ones are so many floats apart.
 template <typename Float>
 struct Row {

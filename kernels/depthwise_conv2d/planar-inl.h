@@ -8,6 +8,7 @@
 
 #include "common/bands-inl.h"
 #include "depthwise_conv2d/depthwise_conv2d.h"
+#include "depthwise_conv2d/direct_planes-inl.h"
 #include "depthwise_conv2d/plan-inl.h"
 
 namespace lamina::depthwise_conv2d::LAMINA_ISA {
@@ -25,10 +26,6 @@ inline bool all_finite(const float* values, int64_t count) {
 inline bool goes_by_planes(const Shape& shape, const float* weight) {
   return !shape.channels_last && shape.multiplier == 1 &&
          all_finite(weight, shape.outputs() * shape.taps());
-}
-
-inline Bands bands_of(const Shape& shape, int64_t elements, int64_t halo = 0) {
-  return {shape.vertical, shape.horizontal, 1, shape.images * shape.channels, elements, halo};
 }
 
 template <typename OffsetOf>
@@ -95,6 +92,10 @@ inline void accumulate_taps(const float* source, const std::vector<FlatTap>& tap
 
 inline void forward_planes(const float* x, const float* weight, const float* bias,
                            const Shape& shape, Epilogue epilogue, float* y) {
+  if (with_direct_loops(shape, [&]<int Stride, int Taps>() {
+        forward_direct<Stride, Taps>(x, weight, bias, shape, epilogue, y);
+      }))
+    return;
   const int64_t height = shape.vertical.output_size;
   const Bands bands = bands_of(shape, height);
   const auto taps = flat_taps(shape, [&](int64_t p, int64_t q) { return bands.source(p, q); });
@@ -120,14 +121,8 @@ inline void forward_planes(const float* x, const float* weight, const float* bia
 // One thread's way through its bands: x and dy are read a single time for all gradients.
 class PlanarGradient {
  public:
-  struct Tensors {
-    const float *x, *dy, *weight, *bias;
-    float* dx;
-    bool with_sums;
-  };
-
   PlanarGradient(const Shape& shape, const Bands& bands, const Activator& activator,
-                 const Tensors& tensors)
+                 const PlanarTensors& tensors)
       : shape_(shape),
         bands_(bands),
         activator_(activator),
@@ -199,7 +194,7 @@ class PlanarGradient {
   const Shape& shape_;
   const Bands& bands_;
   const Activator& activator_;
-  const Tensors tensors_;
+  const PlanarTensors tensors_;
   int64_t halo_;
   std::vector<FlatTap> taps_, taps_of_windows_;
   std::vector<std::vector<FlatTap>> taps_of_phases_;  // of the input's gradient
@@ -207,41 +202,37 @@ class PlanarGradient {
   std::vector<double> totals_;
 };
 
-// Whether the gradients' sums are finite. If not, padding may have met what is not: they are void.
+// Whether the gradients' sums are finite.
 inline bool backward_planes(const float* x, const float* dy, const float* weight, const float* bias,
                             const Shape& shape, const Activator& activator, float* gradient_x,
                             float* gradient_weight, float* gradient_bias) {
-  const int64_t windows = shape.vertical.output_size;
-  const int64_t elements = gradient_x ? std::max(windows, row_elements(shape.vertical)) : windows;
-  const PhasedAxis rows(shape.vertical);
-  const Bands bands = bands_of(shape, elements, activator.gradient ? rows.reach : 0);
+  const Axis& vertical = shape.vertical;
   const bool with_sums = gradient_weight || gradient_bias;
   const bool streaming =
-      gradient_x && should_copy_past(gradient_x, bands.planes * rows.size * bands.input_width);
-  const int threads = bands.threads();
-  std::vector<std::unique_ptr<PlanarGradient>> parts(static_cast<size_t>(threads));
-  parallel_threads(threads, [&](int thread) {
-    auto& part = parts[static_cast<size_t>(thread)];
-    part = std::make_unique<PlanarGradient>(
-        shape, bands, activator,
-        PlanarGradient::Tensors{x, dy, weight, bias, gradient_x, with_sums});
-    bands.run(elements, thread, threads, [&](int64_t plane, int64_t begin, int64_t end) {
-      part->band(plane, begin, end, streaming);
-    });
-  });
-  if (!with_sums) return true;
+      gradient_x && should_copy_past(gradient_x, shape.images * shape.channels * vertical.size *
+                                                     shape.horizontal.size);
+  const PlanarTensors tensors = {x, dy, weight, bias, gradient_x, with_sums};
   bool finite = true;
-  for (int64_t c = 0; c < shape.channels; ++c)
-    for (int64_t tap = 0; tap <= shape.taps(); ++tap) {
-      double value = 0;
-      for (const auto& part : parts) value += part->total(c, tap);
-      finite &= std::isfinite(value);
-      const bool is_bias = tap == shape.taps();
-      if (is_bias && gradient_bias) gradient_bias[c] = static_cast<float>(value);
-      if (!is_bias && gradient_weight)
-        gradient_weight[c * shape.taps() + tap] = static_cast<float>(value);
-    }
-  return finite;
+  if (with_direct_loops(shape, [&]<int Stride, int Taps>() {
+        const int64_t elements = row_elements(vertical) - vertical.before / Stride;
+        const Bands bands = bands_of(shape, elements);
+        finite = add_gradients(
+            shape, elements, bands, streaming,
+            [&] {
+              return std::make_unique<DirectGradient<Stride, Taps>>(shape, bands, activator,
+                                                                    tensors);
+            },
+            gradient_weight, gradient_bias);
+      }))
+    return finite;
+  const int64_t windows = vertical.output_size;
+  const int64_t elements = gradient_x ? std::max(windows, row_elements(vertical)) : windows;
+  const Bands bands =
+      bands_of(shape, elements, activator.gradient ? PhasedAxis(vertical).reach : 0);
+  return add_gradients(
+      shape, elements, bands, streaming,
+      [&] { return std::make_unique<PlanarGradient>(shape, bands, activator, tensors); },
+      gradient_weight, gradient_bias);
 }
 
 }  // namespace lamina::depthwise_conv2d::LAMINA_ISA

@@ -103,11 +103,22 @@ int main() {
           compare(tested, {2, 21, 1, a, a, channels_last}, {activation, 0.1f}, 1,
                   activation != Activation::silu);
         }
+      // Several bands to a plane, a rest of rows and of columns, some windows beyond the image.
+      for (Activation activation : {Activation::none, Activation::silu})
+        for (int64_t stride : {1, 2})
+          for (int64_t taps : {3, 5, 7})
+            for (int64_t before : {int64_t{0}, taps - 1})
+              compare(tested,
+                      {2, 3, 1, axis(93, taps, stride, 1, before, taps - 1 - before),
+                       axis(77, taps, stride, 1, taps - 1 - before, before + 2), channels_last},
+                      {activation, 0.f}, static_cast<int>(taps));
       // Large enough for threads and, the last, for stores past the caches.
       const Axis a = axis(40, 3, 1, 1, 1, 1);
       compare(tested, {4, 35, 1, a, a, channels_last});
       compare(tested,
               {2, 64, 1, axis(224, 3, 1, 1, 1, 1), axis(224, 3, 1, 1, 1, 1), channels_last});
+      compare(tested,
+              {2, 64, 1, axis(224, 3, 2, 1, 1, 1), axis(223, 3, 2, 1, 1, 1), channels_last});
     }
   });
 }

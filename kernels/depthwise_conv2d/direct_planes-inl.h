@@ -1,0 +1,152 @@
+// NCHW planes read where they lie (direct-inl.h), band by band, so that a band's rows stay in the
+// first cache until all of their columns are done.
+#pragma once
+
+#include <vector>
+
+#include "common/transpose-inl.h"
+#include "depthwise_conv2d/direct-inl.h"
+#include "depthwise_conv2d/planes-inl.h"
+
+namespace lamina::depthwise_conv2d::LAMINA_ISA {
+
+// Calls body.template operator()<Stride, Taps>() where there are loops for these windows.
+template <typename Body>
+bool with_direct_loops(const Shape& shape, const Body& body) {
+  const Axis &vertical = shape.vertical, &horizontal = shape.horizontal;
+  // Every window sees a row of pixels: rows of elements then stand for all of them.
+  const bool sees =
+      vertical.before < vertical.taps && vertical.output_size <= row_elements(vertical);
+  if (!sees || vertical.dilation != 1 || horizontal.dilation != 1) return false;
+  const auto windows = [&]<int Stride, int Taps>() {
+    const auto fits = [](const Axis& axis) { return axis.stride == Stride && axis.taps == Taps; };
+    if (!fits(vertical) || !fits(horizontal)) return false;
+    body.template operator()<Stride, Taps>();
+    return true;
+  };
+  return windows.template operator()<1, 3>() || windows.template operator()<2, 3>() ||
+         windows.template operator()<1, 5>() || windows.template operator()<2, 5>() ||
+         windows.template operator()<1, 7>() || windows.template operator()<2, 7>();
+}
+
+template <int Stride, int Taps>
+void forward_direct(const float* x, const float* weight, const float* bias, const Shape& shape,
+                    Epilogue epilogue, float* y) {
+  const int64_t height = shape.vertical.output_size, pixels = shape.vertical.size;
+  const Bands bands = bands_of(shape, height);
+  const auto columns = WindowColumns<Stride, Taps>::of(shape.horizontal);
+  const Finish by = finish_of(epilogue, nullptr);
+  const bool streaming = should_copy_past(y, bands.planes * height * bands.output_width);
+  struct Scratch {
+    std::vector<float> rows;
+    explicit Scratch(const Bands& of) : rows(of.height * of.output_width) {}
+  };
+  bands.run<Scratch>(height, [&](Scratch& scratch, int64_t plane, int64_t begin, int64_t end) {
+    const int64_t c = plane % shape.channels;
+    const PlaneRows source = {x + plane * pixels * bands.input_width, 0, pixels, bands.input_width};
+    float* const place = y + (plane * height + begin) * bands.output_width;
+    float* const to = streaming ? scratch.rows.data() : place;
+    correlate_rows(columns, shape.vertical.before, source, weight + c * shape.taps(),
+                   bias ? bias[c] : 0.f, by, begin, end, bands.output_width, to);
+    if (streaming) copy_out(to, (end - begin) * bands.output_width, true, place);
+  });
+}
+
+// One thread's way through its bands: x and dy are read a single time for all gradients.
+template <int Stride, int Taps>
+class DirectGradient {
+ public:
+  DirectGradient(const Shape& shape, const Bands& bands, const Activator& activator,
+                 const PlanarTensors& tensors)
+      : shape_(shape),
+        bands_(bands),
+        activator_(activator),
+        tensors_(tensors),
+        first_(shape.vertical.before / Stride),
+        windows_(activator.gradient ? WindowColumns<Stride, Taps>::of(shape.horizontal)
+                                    : std::vector<WindowColumns<Stride, Taps>>()),
+        elements_(ElementColumns<Stride, Taps>::of(shape.horizontal)),
+        dz_(activator.gradient ? (bands.height + bands.rows.reach) * bands.output_width : 0),
+        dx_rows_(bands.height * Stride * bands.input_width),
+        totals_(shape.channels * sums) {}
+
+  // Of elements [begin, end), counted from the first that stands for a row of pixels.
+  void band(int64_t plane, int64_t begin, int64_t end, bool streaming) {
+    const Axis& vertical = shape_.vertical;
+    const int64_t c = plane % shape_.channels, width = bands_.input_width;
+    const bool is_first = begin == 0;
+    begin += first_, end += first_;
+    const PlaneRows x = {tensors_.x + plane * vertical.size * width, 0, vertical.size, width};
+    PlaneRows dz = {tensors_.dy + plane * vertical.output_size * bands_.output_width, 0,
+                    vertical.output_size, bands_.output_width};
+    if (activator_.gradient) dz = through_activation(x, dz, c, begin, end);
+
+    const int64_t first_row = std::max<int64_t>(0, begin * Stride - vertical.before);
+    const int64_t rows = std::min(vertical.size, end * Stride - vertical.before) - first_row;
+    float* const place =
+        tensors_.dx ? tensors_.dx + (plane * vertical.size + first_row) * width : nullptr;
+    float* const to = streaming ? dx_rows_.data() : place;
+    const auto gradients = [&]<bool WithInput, bool WithSums>() {
+      gradient_rows<Stride, Taps, WithInput, WithSums>(
+          elements_, vertical.before, x, dz, tensors_.weight + c * shape_.taps(), begin, end, sums_,
+          WithInput ? to - first_row * width : nullptr);
+    };
+    if (!tensors_.with_sums) {
+      gradients.template operator()<true, false>();
+    } else if (place) {
+      gradients.template operator()<true, true>();
+    } else {
+      gradients.template operator()<false, true>();
+    }
+    if (streaming) copy_out(to, rows * width, true, place);
+    if (tensors_.with_sums) add_sums(c, dz, is_first ? 0 : begin, end);
+  }
+
+  // Of channel c and one of its taps; the last is the bias.
+  double total(int64_t c, int64_t tap) const {
+    return totals_[static_cast<size_t>(c * sums + tap)];
+  }
+
+ private:
+  static constexpr int taps = Taps * Taps;
+  static constexpr int sums = (taps + lanes) / lanes * lanes;  // the bias' among them
+
+  // The activation's input in the windows that the elements see, turned into its gradient.
+  PlaneRows through_activation(const PlaneRows& x, const PlaneRows& dy, int64_t c, int64_t begin,
+                               int64_t end) {
+    const int64_t first = std::max<int64_t>(0, begin - bands_.rows.reach);
+    const int64_t last = std::min(end, dy.end), width = dy.width;
+    correlate_rows(windows_, shape_.vertical.before, x, tensors_.weight + c * shape_.taps(),
+                   tensors_.bias ? tensors_.bias[c] : 0.f,
+                   finish_of({Activation::none, 0.f}, nullptr), first, last, width, dz_.data());
+    activator_.gradient(dy.data + first * width, (last - first) * width,
+                        activator_.epilogue.negative_slope, dz_.data());
+    return {dz_.data() - first * width, first, last, width};
+  }
+
+  void add_sums(int64_t c, const PlaneRows& dz, int64_t begin, int64_t end) {
+    const float* const rows = dz.data + begin * dz.width;
+    for_registers((std::min(end, dz.end) - begin) * dz.width,
+                  [&](int64_t at, auto part) { sums_[taps] += load(rows + at, part); });
+    double* const totals = totals_.data() + c * sums;
+    for (int at = 0; at < sums; at += lanes) {
+      Vector some[lanes];
+      for (int k = 0; k < lanes; ++k) some[k] = sums_[at + k], sums_[at + k] = Vector{};
+      const Vector each = sum_each(some);
+      for (int k = 0; k < lanes; ++k) totals[at + k] += each[k];
+    }
+  }
+
+  const Shape& shape_;
+  const Bands& bands_;
+  const Activator& activator_;
+  const PlanarTensors tensors_;
+  int64_t first_;
+  const std::vector<WindowColumns<Stride, Taps>> windows_;
+  const std::vector<ElementColumns<Stride, Taps>> elements_;
+  Vector sums_[sums] = {};  // of a band
+  std::vector<float> dz_, dx_rows_;
+  std::vector<double> totals_;
+};
+
+}  // namespace lamina::depthwise_conv2d::LAMINA_ISA
