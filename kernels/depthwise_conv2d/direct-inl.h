@@ -17,6 +17,13 @@
 
 namespace lamina::depthwise_conv2d::LAMINA_ISA {
 
+// Rows to a block: image sizes are often multiples of seven, and registers hold the sums.
+#if defined(LAMINA_SANITIZED)
+constexpr int direct_block_rows = 2;  // seven, checked at every access, take minutes to compile
+#else
+constexpr int direct_block_rows = 7;
+#endif
+
 // Rows [begin, end) of a plane that lie in memory: row r at data + r * width.
 struct PlaneRows {
   const float* data;
@@ -147,7 +154,7 @@ void correlate_rows(const std::vector<WindowColumns<Stride, Taps>>& columns, int
           outputs.store({at_most(at_least(total[k], low), high)}, result);
       }
     };
-    blocks(Constant<7>{}), blocks(Constant<1>{});
+    blocks(Constant<direct_block_rows>{}), blocks(Constant<1>{});
   }
   by.row(to, (end - begin) * width);
 }
@@ -237,7 +244,7 @@ void gradient_rows(const std::vector<ElementColumns<Stride, Taps>>& columns, int
         }
       }
     };
-    if constexpr (Stride == 1) blocks(Constant<7>{});
+    if constexpr (Stride == 1) blocks(Constant<direct_block_rows>{});
     blocks(Constant<1>{});
   }
 }
