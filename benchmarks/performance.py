@@ -4,8 +4,9 @@
     python benchmarks/performance.py
 
 A table stands between ``<!-- rows: KIND KIND ... -->`` and ``<!-- end -->``, what it was measured
-on between ``<!-- facts -->`` and ``<!-- end -->``, what was aimed at, beside what the rows reach,
-between ``<!-- goals: KIND KIND ... -->`` and ``<!-- end -->``.
+on between ``<!-- facts -->`` and ``<!-- end -->``. Between ``<!-- goals: KIND KIND ... -->`` and
+``<!-- end -->`` stands what was aimed at, beside what these rows and those of a wider processor
+reach.
 """
 
 import re
@@ -21,6 +22,7 @@ from lamina.theory.limits import Machine
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results/layers.json"
+WIDER = ROOT / "benchmarks/results/zen5.json"  # of a processor with twice the peak
 PAGE = ROOT / "docs/performance.md"
 
 _SMALL_CALL = [1, 8, 8, 8]  # measures what a call costs, not a kernel
@@ -90,9 +92,10 @@ GOALS = [
 ]
 
 
-def render(page: str, results: str) -> str:
-    """The page with its tables and facts made of the results."""
+def render(page: str, results: str, wider: str) -> str:
+    """The page with its tables and facts made of the results, those of a wider processor beside."""
     facts, rows = benchmark.from_json(results)
+    _, wider_rows = benchmark.from_json(wider)
     machine = Machine(facts["peak_flops"], facts["bandwidth"])
 
     def rows_of(match: re.Match[str]) -> str:
@@ -101,7 +104,8 @@ def render(page: str, results: str) -> str:
         return f"<!-- rows: {match[1]} -->\n{to_markdown(table)}\n<!-- end -->"
 
     def goals_of(match: re.Match[str]) -> str:
-        table = _goals([goal for goal in GOALS if goal.kind in match[1].split()], rows)
+        goals = [goal for goal in GOALS if goal.kind in match[1].split()]
+        table = _goals(goals, rows, wider_rows)
         return f"<!-- goals: {match[1]} -->\n{to_markdown(table)}\n<!-- end -->"
 
     page = re.sub(r"<!-- goals: ([\w ]+?) -->.*?<!-- end -->", goals_of, page, flags=re.DOTALL)
@@ -112,17 +116,19 @@ def render(page: str, results: str) -> str:
     return re.sub(r"<!-- facts -->.*?<!-- end -->", lambda _: shown, page, flags=re.DOTALL)
 
 
-def _goals(goals: list[Goal], rows: list[benchmark.Row]) -> Table:
+def _goals(goals: list[Goal], rows: list[benchmark.Row], wider: list[benchmark.Row]) -> Table:
     shown = []
     for goal in goals:
-        reached = sorted(goal.of(row) for row in rows if goal.holds_for(row))
-        met = sum(value >= goal.aim for value in reached)
+        reached, met = _reached(goal, rows)
+        reached_wider, met_wider = _reached(goal, wider)
         shown.append(
             {
                 "name": goal.name,
                 "aim": f"{goal.aim:g}×",
-                "reached": " to ".join(dict.fromkeys(f"{reached[at]:.2f}×" for at in (0, -1))),
-                "met": f"{met} of {len(reached)}" if met < len(reached) else "all",
+                "reached": reached,
+                "met": met,
+                "reached_wider": reached_wider,
+                "met_wider": met_wider,
             }
         )
     columns = (
@@ -130,8 +136,20 @@ def _goals(goals: list[Goal], rows: list[benchmark.Row]) -> Table:
         Column("aim", "at least", align="right"),
         Column("reached", "reached", align="right"),
         Column("met", "rows that reach it", align="right"),
+        Column("reached_wider", "Zen 5, earlier", align="right"),
+        Column("met_wider", "rows", align="right"),
     )
     return Table(columns, shown)
+
+
+def _reached(goal: Goal, rows: list[benchmark.Row]) -> tuple[str, str]:
+    """The lowest and the highest of the goal's rows, and how many of them reach it."""
+    reached = sorted(goal.of(row) for row in rows if goal.holds_for(row))
+    met = sum(value >= goal.aim for value in reached)
+    return (
+        " to ".join(dict.fromkeys(f"{reached[at]:.2f}×" for at in (0, -1))),
+        f"{met} of {len(reached)}" if met < len(reached) else "all",
+    )
 
 
 def _facts(facts: dict[str, Any]) -> Table:
@@ -147,4 +165,4 @@ def _facts(facts: dict[str, Any]) -> Table:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(render(PAGE.read_text(), RESULTS.read_text()))
+    PAGE.write_text(render(PAGE.read_text(), RESULTS.read_text(), WIDER.read_text()))

@@ -62,7 +62,8 @@ def test_an_unknown_kind_is_one_line():
 def test_the_page_shows_the_results_that_are_checked_in():
     performance = runpy.run_path(str(ROOT / "benchmarks/performance.py"))
     page = performance["PAGE"].read_text()
-    assert performance["render"](page, performance["RESULTS"].read_text()) == page
+    results, wider = performance["RESULTS"].read_text(), performance["WIDER"].read_text()
+    assert performance["render"](page, results, wider) == page
 
 
 def test_a_goal_counts_the_rows_that_reach_it():
@@ -74,8 +75,10 @@ def test_a_goal_counts_the_rows_that_reach_it():
     assert {(row.direction, row.layout) for row in about} == {("both", "channels_last")}
     for row, ratio in zip(about, (goal.aim, goal.aim - 0.01, 3.0, 3.0), strict=True):
         row.ratio_best = ratio
-    (shown,) = performance["_goals"]([goal], rows).rows
+    _, wider = benchmark.from_json(performance["WIDER"].read_text())
+    (shown,) = performance["_goals"]([goal], rows, wider).rows
     assert shown["met"] == "3 of 4" and shown["reached"] == "1.79× to 3.00×"
+    assert shown["met_wider"] == "3 of 4" and shown["reached_wider"] == "1.78× to 2.53×"
 
 
 def test_the_best_peer_is_one_without_huge_pages():

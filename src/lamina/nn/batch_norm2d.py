@@ -147,14 +147,12 @@ class _BatchNorm(torch.nn.modules.batchnorm._BatchNorm):
         mean = buffers["running_mean"]
         if self.training or mean is None:
             raise ValueError("folded: only running statistics, in eval, can be folded")
-        return ops.Finish(
-            parameters["weight"] if "weight" in parameters else self.weight,  # may be pruned
-            parameters["bias"] if "bias" in parameters else self.bias,
-            self.activation,
-            mean,
-            buffers["running_var"],
-            self.eps,
-        )
+        try:
+            weight, bias = parameters["weight"], parameters["bias"]
+        except KeyError:  # what prunes a module or reparametrizes it leaves plain attributes
+            weight, bias = self.weight, self.bias
+        running_var = buffers["running_var"]
+        return ops.Finish(weight, bias, self.activation, mean, running_var, self.eps)
 
     @property
     def _uses_batch_statistics(self) -> bool:

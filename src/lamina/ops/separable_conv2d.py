@@ -156,7 +156,7 @@ def separable_block(
     if (
         depthwise_weight.shape[0] == middle_channels
         and _fuses(*tensors, *parameters)
-        and all([(finish.activation or "none") in native.ACTIVATIONS for finish in finishes])
+        and all((finish.activation or "none") in native.ACTIVATIONS for finish in finishes)
     ):
         resolved = window_padding(x, depthwise_weight, stride, padding, dilation)
         if shortcut:
