@@ -130,10 +130,9 @@ class DirectGradient {
   }
 
   void add_sums(int64_t c, const PlaneRows& dz, int64_t begin, int64_t end) {
-    const float* const rows = dz.data + begin * dz.width;
-    for_registers((std::min(end, dz.end) - begin) * dz.width,
-                  [&](int64_t at, auto part) { sums_[taps] += load(rows + at, part); });
     double* const totals = totals_.data() + c * sums;
+    totals[taps] +=
+        sum_in_pieces(dz.data + begin * dz.width, (std::min(end, dz.end) - begin) * dz.width);
     for (int at = 0; at < sums; at += lanes) {
       Vector some[lanes];
       for (int k = 0; k < lanes; ++k) some[k] = sums_[at + k], sums_[at + k] = Vector{};

@@ -183,12 +183,12 @@ class PlanarGradient {
   static Finish as_it_is() { return finish_of({Activation::none, 0.f}, nullptr); }
 
   void add_sums(int64_t c, int64_t count) {
-    const float* dz = dz_.data() + bands_.rows.reach * bands_.pitch + bands_.columns.reach;
-    double* totals = totals_.data() + c * (shape_.taps() + 1);
-    accumulate_taps(phases_.data(), taps_of_windows_, dz, count, totals);
-    Vector all{};
-    for_registers(count, [&](int64_t at, auto part) { all += load(dz + at, part); });
-    totals[shape_.taps()] += sum(all);
+    const float* const dz = dz_.data() + bands_.rows.reach * bands_.pitch + bands_.columns.reach;
+    double* const totals = totals_.data() + c * (shape_.taps() + 1);
+    for (int64_t begin = 0; begin < count; begin += piece)
+      accumulate_taps(phases_.data() + begin, taps_of_windows_, dz + begin,
+                      std::min(piece, count - begin), totals);
+    totals[shape_.taps()] += sum_in_pieces(dz, count);
   }
 
   const Shape& shape_;

@@ -1,6 +1,7 @@
 // What goes plane by plane, whichever way: the tensors, the gradients' sums of all threads.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -11,6 +12,21 @@ namespace lamina::depthwise_conv2d::LAMINA_ISA {
 
 inline Bands bands_of(const Shape& shape, int64_t elements, int64_t halo = 0) {
   return {shape.vertical, shape.horizontal, 1, shape.images * shape.channels, elements, halo};
+}
+
+// Floats of a sum, after which it goes on in float64: where a register has few lanes, a band's in
+// one of them would round too often.
+constexpr int64_t piece = 512 * lanes;
+
+inline double sum_in_pieces(const float* values, int64_t count) {
+  double total = 0;
+  for (int64_t begin = 0; begin < count; begin += piece) {
+    Vector lane_sums{};
+    for_registers(std::min(piece, count - begin),
+                  [&](int64_t at, auto part) { lane_sums += load(values + begin + at, part); });
+    total += sum(lane_sums);
+  }
+  return total;
 }
 
 struct PlanarTensors {
