@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "depthwise_conv2d/depthwise_conv2d.h"
+#include "depthwise_conv2d/gradient_rows-inl.h"
 #include "depthwise_conv2d/pack-inl.h"
-#include "depthwise_conv2d/rows-inl.h"
 
 namespace lamina::depthwise_conv2d::LAMINA_ISA {
 
@@ -17,9 +17,11 @@ struct TapsOf {
 
 struct PhaseOfTaps : Phase {
   TapsOf window;
-  void (*correlate)(const Phase&, const Line<const float>*, int, Pitch, const Finish&, float*);
-  void (*accumulate)(const Phase&, const Line<float>*, int, Pitch, const float*, float*);
+  void (*correlate)(const Phase&, const Line*, int, Pitch, const Finish&, float*);
+  void (*gradient)(const Phase&, const GradientLine*, int, Pitch, const float*, Destination,
+                   float*);
   const float* weights;  // [kernel row][tap][channel]
+  int64_t place = 0;     // of the first of them, in taps, among those of all phases
 };
 
 inline int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
@@ -44,7 +46,7 @@ inline void add_phases(Phase::Columns out, int64_t source_size, int64_t taps, in
     phase.step = static_cast<int>(step);
     phase.window = window;
     phase.correlate = with_taps(phase, []<int T, int S>() { return &correlate<T, S>; });
-    phase.accumulate = with_taps(phase, []<int T, int S>() { return &accumulate<T, S>; });
+    phase.gradient = with_taps(phase, []<int T, int S>() { return &gradient < S == 1 ? T : 0 > ; });
     into.push_back(phase);
   }
 }
@@ -86,6 +88,7 @@ struct Plan {
   int64_t group_width;  // output channels to a group, rounded up to whole registers
   Pitch pitch;
   std::vector<PhaseOfTaps> forward, gradient;
+  int64_t gradient_taps = 0;  // of all its phases
   Scratch packed_weights;
   const float* bias = nullptr;  // packed likewise
 
@@ -98,9 +101,9 @@ struct Plan {
         pitch{s.channels_last ? s.outputs() : group_width, groups * group_width},
         forward(forward_phases(s.horizontal)),
         gradient(with_gradient ? gradient_phases(s.horizontal) : std::vector<PhaseOfTaps>()),
-        packed_weights(room_for_weights()) {
+        packed_weights((1 + s.taps() + place_gradient_taps()) * pitch.tap) {
     float* to = packed_weights.data();
-    std::fill_n(to, room_for_weights(), 0.f);
+    std::fill_n(to, (1 + s.taps() + gradient_taps) * pitch.tap, 0.f);
     if (bias_or_null) {
       for (int64_t o = 0; o < s.outputs(); ++o) to[place(o)] = bias_or_null[o];
       bias = to;
@@ -110,9 +113,8 @@ struct Plan {
     for (PhaseOfTaps& phase : forward) phase.weights = to;  // all have the same
     to += shape.taps() * pitch.tap;
     for (PhaseOfTaps& phase : gradient) {
-      pack_weights(weight, phase, to);
-      phase.weights = to;
-      to += shape.vertical.taps * phase.taps * pitch.tap;
+      pack_weights(weight, phase, to + phase.place * pitch.tap);
+      phase.weights = to + phase.place * pitch.tap;
     }
   }
 
@@ -122,20 +124,29 @@ struct Plan {
     return o / outputs * group_width + o % outputs;
   }
 
+  // Calls body(tap of the window, its place among the phase's).
+  template <typename Body>
+  void for_taps(const PhaseOfTaps& phase, const Body& body) const {
+    for (int64_t row = 0; row < shape.vertical.taps; ++row)
+      for (int64_t u = 0; u < phase.taps; ++u)
+        body(row * shape.horizontal.taps + phase.window.first + u * phase.window.stride,
+             row * phase.taps + u);
+  }
+
  private:
-  int64_t room_for_weights() const {
-    int64_t taps = shape.horizontal.taps;
-    for (const PhaseOfTaps& phase : gradient) taps += phase.taps;
-    return (1 + shape.vertical.taps * taps) * pitch.tap;
+  int64_t place_gradient_taps() {
+    for (PhaseOfTaps& phase : gradient) {
+      phase.place = gradient_taps;
+      gradient_taps += shape.vertical.taps * phase.taps;
+    }
+    return gradient_taps;
   }
 
   void pack_weights(const float* weight, const PhaseOfTaps& phase, float* to) const {
-    const int64_t rows = shape.vertical.taps, columns = shape.horizontal.taps;
-    for (int64_t o = 0; o < shape.outputs(); ++o)
-      for (int64_t row = 0; row < rows; ++row)
-        for (int64_t u = 0; u < phase.taps; ++u)
-          to[(row * phase.taps + u) * pitch.tap + place(o)] =
-              weight[(o * rows + row) * columns + phase.window.first + u * phase.window.stride];
+    for_taps(phase, [&](int64_t tap, int64_t at) {
+      for (int64_t o = 0; o < shape.outputs(); ++o)
+        to[at * pitch.tap + place(o)] = weight[o * shape.taps() + tap];
+    });
   }
 };
 

@@ -5,11 +5,13 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <type_traits>
 #include <utility>
 
 #include "common/finish-inl.h"
+#include "common/prefetch.h"
 #include "common/vector.h"
 #include "common/whole_load.h"
 
@@ -35,18 +37,18 @@ struct Phase {
   int taps, step;
 };
 
-// What a kernel row reads: a row of the image, and the weights of its taps, [tap][channel]; or,
-// for the weights' gradient, the sums that it adds to.
-template <typename Taps>
+// What a kernel row reads: a row of the image, and the weights of its taps, [tap][channel].
 struct Line {
-  const float* source;
-  Taps* taps;
+  const float *source, *weights;
 };
 
 // Floats from column to column, in the source as in the output, and from tap to tap.
 struct Pitch {
   int64_t column, tap;
 };
+
+// Where a row is written: to a buffer in the first cache, to a tensor, or to one past the caches.
+enum class Destination { buffer, tensor, streamed };
 
 // What becomes of a sum: clamps, in the registers that hold it; other activations once a row is
 // complete, or the call would push the sums out of the registers.
@@ -55,6 +57,7 @@ struct Finish {
   float low, high;                           // NaN passes
   void (*activate)(float*, int64_t, float);  // of so many floats, or null
   float negative_slope;
+  Destination destination = Destination::buffer;
 
   void row(float* sums, int64_t count) const {
     if (activate) activate(sums, count, negative_slope);
@@ -70,19 +73,22 @@ template <int Count, typename Body>
       LAMINA_INLINE { (body(Constant<index>{}), ...); }(std::make_integer_sequence<int, Count>{});
 }
 
-// Calls body(t, Constant<n>, inside) for blocks of n columns from t on that cover the row;
-// `inside` tells at compile time that all their taps lie in the image.
-template <typename Body>
+// Image sizes are often multiples of seven, and 16 registers hold the sums of so many columns; of
+// gradients, with as many pixels beside them, they hold four.
+constexpr int output_columns = 7, gradient_columns = lanes == 16 ? 7 : 4;
+
+// Calls body(t, Constant<n>, inside) for blocks of n columns from t on that cover the row, `Most`
+// and then fewer; `inside` tells at compile time that all their taps lie in the image.
+template <int Most, typename Body>
 [[gnu::always_inline]] inline void for_columns(const Phase& phase, int taps, int step,
                                                const Body& body) {
-  constexpr int most = 7;  // image sizes are often multiples of it, and 16 registers hold it
   int64_t t = 0;
-  for (; t + most <= phase.out.count; t += most) {
+  for (; t + Most <= phase.out.count; t += Most) {
     const int64_t first = phase.first + t * step;
-    if (first >= 0 && first + (most - 1) * step + taps <= phase.source.count) {
-      body(t, Constant<most>{}, std::true_type{});
+    if (first >= 0 && first + (Most - 1) * step + taps <= phase.source.count) {
+      body(t, Constant<Most>{}, std::true_type{});
     } else {
-      body(t, Constant<most>{}, std::false_type{});
+      body(t, Constant<Most>{}, std::false_type{});
     }
   }
   const auto rest = [&](auto columns) LAMINA_INLINE {
@@ -107,34 +113,45 @@ template <int Count, bool Inside, typename Width, typename Use>
   });
 }
 
-// The processor does not foresee accesses that are a pixel of many channels apart: it is told of
-// so many blocks of columns ahead.
-constexpr int blocks_ahead = 2;
-
+// The columns of a block to come; at the end of a row, the next one's.
 template <int Count, bool ToWrite>
 [[gnu::always_inline]] inline void prefetch_columns(const float* first, int64_t pitch) {
-  for (int k = 0; k < Count; ++k) __builtin_prefetch(first + k * pitch, ToWrite);
+  first += (prefetch_distance + pitch - 1) / pitch * pitch;
+  for (int k = 0; k < Count; ++k, first += pitch)
+    ToWrite ? prefetch_to_write(first) : prefetch(first);
 }
 
-// The row that was not read before: the last in memory.
-template <typename Taps>
-const float* newest_of(const Line<Taps>* lines, int count, const float* otherwise) {
-  for (int at = 0; at < count; ++at)
-    if (at == 0 || lines[at].source > otherwise) otherwise = lines[at].source;
-  return otherwise;
+// The rows that were not read before, the last in memory.
+template <int Count, typename AnyLine>
+std::array<const float*, Count> newest_of(const AnyLine* lines, int count, const float* otherwise) {
+  std::array<const float*, Count> rows;
+  for (int at = 0; at < Count; ++at)
+    rows[at] = count > 0 ? lines[std::max(count - 1 - at, 0)].source : otherwise;
+  return rows;
+}
+
+template <int Columns, typename Width>
+[[gnu::always_inline]] inline void store_columns(const Vector (&total)[Columns],
+                                                 Destination destination, float* to, int64_t pitch,
+                                                 Width width) {
+  if (destination == Destination::streamed) {
+    for (int k = 0; k < Columns; ++k) put<true>(to + k * pitch, total[k], width);
+  } else {
+    for (int k = 0; k < Columns; ++k) store(to + k * pitch, total[k], width);
+  }
 }
 
 template <int Columns, typename Width>
 [[gnu::always_inline]] inline void finish(const Finish& by, Vector (&total)[Columns], float* out,
                                           int64_t pitch, Width width) {
   for (int k = 0; k < Columns; ++k) total[k] = at_most(at_least(total[k], by.low), by.high);
-  for (int k = 0; k < Columns; ++k) store(out + k * pitch, total[k], width);
+  store_columns(total, by.destination, out, pitch, width);
 }
 
 // The phase's columns of one row of the output. Taps == 0: the phase's own number, at any step.
 template <int Taps, int Step>
-void correlate(const Phase& phase, const Line<const float>* lines, int count, Pitch pitch,
-               const Finish& by, float* out) {
+void correlate(const Phase& phase, const Line* lines, int count, Pitch pitch, const Finish& by,
+               float* out) {
   const int64_t source_pitch = phase.source.stride * pitch.column;
   const int64_t out_pitch = phase.out.stride * pitch.column;
   out += phase.out.start * pitch.column;
@@ -145,100 +162,46 @@ void correlate(const Phase& phase, const Line<const float>* lines, int count, Pi
     for (int64_t t = 0; t < phase.out.count; ++t)
       for_registers(pitch.column, [&](int64_t c, auto width) {
         Vector total[1] = {bias(c, width)};
-        for (const Line<const float>* line = lines; line < lines + count; ++line)
+        for (const Line* line = lines; line < lines + count; ++line)
           for (int u = 0; u < phase.taps; ++u) {
             const int64_t at = phase.first + t * phase.step + u;
             if (at < 0 || at >= phase.source.count) continue;
-            total[0] += load(line->taps + u * pitch.tap + c, width) *
+            total[0] += load(line->weights + u * pitch.tap + c, width) *
                         load(line->source + at * source_pitch + c, width);
           }
         finish(by, total, out + t * out_pitch + c, out_pitch, width);
       });
     return;
   }
-  const float* newest = newest_of(lines, count, out);
-  for_columns(phase, Taps, Step, [&](int64_t t, auto columns, auto inside) LAMINA_INLINE {
-    constexpr int n = columns();
-    const int64_t first = phase.first + t * Step;
-    for_registers(pitch.column, [&](int64_t c, auto width) LAMINA_INLINE {
-      prefetch_columns<n * Step, false>(
-          newest + c + (first + blocks_ahead * n * Step + Taps) * source_pitch, source_pitch);
-      prefetch_columns<n, true>(out + (t + blocks_ahead * n) * out_pitch + c, out_pitch);
-      Vector total[n];
-      for (int k = 0; k < n; ++k) total[k] = bias(c, width);
-      for (const Line<const float>* line = lines; line < lines + count; ++line) {
-        Vector weight[Taps + 1];
-        unrolled<Taps>([&](auto u) { weight[u] = load(line->taps + u() * pitch.tap + c, width); });
-        for_sources<(n - 1) * Step + Taps, inside()>(
-            phase, line->source + c, first, source_pitch, width,
-            [&](auto j, Vector x) LAMINA_INLINE {
-              unrolled<Taps>([&](auto u) {
-                constexpr int from = j() - u();
-                if constexpr (from >= 0 && from % Step == 0 && from / Step < n)
-                  total[from / Step] += weight[u] * x;
-              });
-            });
-      }
-      finish(by, total, out + t * out_pitch + c, out_pitch, width);
-    });
-  });
-}
-
-// Adds one row's part of the weights' gradient, sums[u] += sum over t of out[t] * source[...], to
-// the lines' sums; and of the bias' gradient.
-template <int Taps, int Step>
-void accumulate(const Phase& phase, const Line<float>* lines, int count, Pitch pitch,
-                const float* out, float* bias_sums) {
-  const int64_t source_pitch = phase.source.stride * pitch.column;
-  const int64_t out_pitch = phase.out.stride * pitch.column;
-  out += phase.out.start * pitch.column;
-  if constexpr (Taps == 0) {
-    for (int64_t t = 0; t < phase.out.count; ++t)
-      for_registers(pitch.column, [&](int64_t c, auto width) {
-        const Vector gradient = load(out + t * out_pitch + c, width);
-        store(bias_sums + c, load(bias_sums + c, width) + gradient, width);
-        for (const Line<float>* line = lines; line < lines + count; ++line)
-          for (int u = 0; u < phase.taps; ++u) {
-            const int64_t at = phase.first + t * phase.step + u;
-            if (at < 0 || at >= phase.source.count) continue;
-            float* sum = line->taps + u * pitch.tap + c;
-            store(sum,
-                  load(sum, width) + gradient * load(line->source + at * source_pitch + c, width),
-                  width);
+  const auto newest = newest_of<Step>(lines, count, out);
+  for_columns<output_columns>(
+      phase, Taps, Step, [&](int64_t t, auto columns, auto inside) LAMINA_INLINE {
+        constexpr int n = columns();
+        const int64_t first = phase.first + t * Step;
+        for_registers(pitch.column, [&](int64_t c, auto width) LAMINA_INLINE {
+          for (const float* row : newest)
+            prefetch_columns<n * Step, false>(row + c + first * source_pitch, source_pitch);
+          if (by.destination == Destination::tensor)
+            prefetch_columns<n, true>(out + t * out_pitch + c, out_pitch);
+          Vector total[n];
+          for (int k = 0; k < n; ++k) total[k] = bias(c, width);
+          for (const Line* line = lines; line < lines + count; ++line) {
+            Vector weight[Taps + 1];
+            unrolled<Taps>(
+                [&](auto u) { weight[u] = load(line->weights + u() * pitch.tap + c, width); });
+            for_sources<(n - 1) * Step + Taps, inside()>(
+                phase, line->source + c, first, source_pitch, width,
+                [&](auto j, Vector x) LAMINA_INLINE {
+                  unrolled<Taps>([&](auto u) {
+                    constexpr int from = j() - u();
+                    if constexpr (from >= 0 && from % Step == 0 && from / Step < n)
+                      total[from / Step] += weight[u] * x;
+                  });
+                });
           }
+          finish(by, total, out + t * out_pitch + c, out_pitch, width);
+        });
       });
-    return;
-  }
-  const float* newest = newest_of(lines, count, out);
-  for_columns(phase, Taps, Step, [&](int64_t t, auto columns, auto inside) LAMINA_INLINE {
-    constexpr int n = columns();
-    const int64_t first = phase.first + t * Step;
-    for_registers(pitch.column, [&](int64_t c, auto width) LAMINA_INLINE {
-      prefetch_columns<n * Step, false>(
-          newest + c + (first + blocks_ahead * n * Step + Taps) * source_pitch, source_pitch);
-      prefetch_columns<n, false>(out + (t + blocks_ahead * n) * out_pitch + c, out_pitch);
-      Vector gradient[n], bias = load(bias_sums + c, width);
-      for (int k = 0; k < n; ++k) {
-        gradient[k] = load(out + (t + k) * out_pitch + c, width);
-        bias += gradient[k];
-      }
-      store(bias_sums + c, bias, width);
-      for (const Line<float>* line = lines; line < lines + count; ++line) {
-        Vector sum[Taps + 1];
-        unrolled<Taps>([&](auto u) { sum[u] = load(line->taps + u() * pitch.tap + c, width); });
-        for_sources<(n - 1) * Step + Taps, inside()>(
-            phase, line->source + c, first, source_pitch, width,
-            [&](auto j, Vector x) LAMINA_INLINE {
-              unrolled<Taps>([&](auto u) {
-                constexpr int from = j() - u();
-                if constexpr (from >= 0 && from % Step == 0 && from / Step < n)
-                  sum[u] += gradient[from / Step] * x;
-              });
-            });
-        unrolled<Taps>([&](auto u) { store(line->taps + u() * pitch.tap + c, sum[u], width); });
-      }
-    });
-  });
 }
 
 // Calls body.template operator()<Taps, Step>() with the phase's, or with 0 where there is no

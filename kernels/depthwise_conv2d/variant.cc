@@ -14,21 +14,17 @@ namespace {
 
 constexpr int64_t grain_macs = 128 * 1024;  // fewer do not repay a thread
 
-int64_t rows_of(const Plan& plan) {
-  return plan.shape.images * plan.groups * plan.shape.vertical.output_size;
-}
-
 int threads_for(const Plan& plan) {
-  const int64_t macs_per_row =
-      plan.shape.horizontal.output_size * plan.pitch.column * plan.shape.taps();
-  return thread_count_for(rows_of(plan), std::max<int64_t>(1, grain_macs / macs_per_row));
+  const Shape& shape = plan.shape;
+  const int64_t macs = shape.images * shape.vertical.output_size * shape.horizontal.output_size *
+                       plan.groups * plan.pitch.column * shape.taps();
+  return thread_count_for(macs, grain_macs);
 }
 
-// Calls row(i) for the thread's rows, and begin(image, group) before those of a slice. A group's
-// images follow one another: its weights and its sums stay in the first cache.
+// Calls row(i) for the thread's rows of slices so high, and begin(image, group) before those of a
+// slice. A group's images follow one another: its weights and its sums stay in the first cache.
 template <typename Begin, typename Body>
-void for_rows(const Plan& plan, Range range, const Begin& begin, const Body& row) {
-  const int64_t height = plan.shape.vertical.output_size;
+void for_rows(const Plan& plan, int64_t height, Range range, const Begin& begin, const Body& row) {
   for (int64_t at = range.begin; at < range.end; ++at) {
     const int64_t slice = at / height, i = at % height;
     if (i == 0 || at == range.begin) begin(slice % plan.shape.images, slice / plan.shape.images);
@@ -37,15 +33,15 @@ void for_rows(const Plan& plan, Range range, const Begin& begin, const Body& row
   streaming_fence();
 }
 
-// Streaming stores need every row to begin on a register's boundary. Channels-last they would go
-// here and there, several columns of one register of channels at a time: that takes up to three
-// times as long as ordinary ones.
+// Streaming stores need registers on their boundaries. Channels-last they go here and there,
+// several columns of one register of channels at a time: where one does not fill a line of the
+// cache that takes up to three times as long as ordinary ones.
 bool should_stream(const float* tensor, const Shape& shape, int64_t channels, int64_t height,
                    int64_t width) {
   const int64_t bytes =
       shape.images * channels * height * width * static_cast<int64_t>(sizeof(float));
-  return tensor && !shape.channels_last && bytes >= streaming_bytes && is_aligned(tensor) &&
-         width % lanes == 0;
+  const bool fits = shape.channels_last ? lanes == 16 && channels % lanes == 0 : width % lanes == 0;
+  return tensor && fits && bytes >= streaming_bytes && is_aligned(tensor);
 }
 
 void forward(const float* x, const float* weight, const float* bias, const Shape& shape,
@@ -55,11 +51,12 @@ void forward(const float* x, const float* weight, const float* bias, const Shape
   const Activator activator(epilogue);
   const bool streaming = should_stream(y, shape, shape.outputs(), shape.vertical.output_size,
                                        shape.horizontal.output_size);
+  const int64_t height = shape.vertical.output_size, rows = shape.images * plan.groups * height;
   const int threads = threads_for(plan);
   parallel_threads(threads, [&](int thread) {
     Worker worker(plan, {x, nullptr, y, nullptr}, activator);
     for_rows(
-        plan, share_of(rows_of(plan), thread, threads),
+        plan, height, share_of(rows, thread, threads),
         [&](int64_t image, int64_t group) { worker.begin(image, group); },
         [&](int64_t i) { worker.forward(i, streaming); });
   });
@@ -77,6 +74,7 @@ void backward(const float* x, const float* dy, const float* weight, const float*
   const bool streaming =
       should_stream(gradient_x, shape, shape.channels, vertical.size, shape.horizontal.size);
   const bool with_sums = gradient_weight || gradient_bias;
+  const int64_t height = vertical.size, rows = shape.images * plan.groups * height;
   const int threads = threads_for(plan);
   std::vector<std::unique_ptr<GradientSums>> sums(static_cast<size_t>(threads));
   parallel_threads(threads, [&](int thread) {
@@ -89,35 +87,37 @@ void backward(const float* x, const float* dy, const float* weight, const float*
         own->flush(current * plan.group_width, (current + 1) * plan.group_width);
     };
     for_rows(
-        plan, share_of(rows_of(plan), thread, threads),
+        plan, height, share_of(rows, thread, threads),
         [&](int64_t image, int64_t group) {
           if (group != current) flush();
           current = group;
           worker.begin(image, group);
         },
-        [&](int64_t i) {
-          if (own) worker.gradient_weight(i, *own);
-          if (!gradient_x) return;
-          // The input's rows at the height of this one of the output.
-          const int64_t end = (i + 1) * vertical.size / vertical.output_size;
-          for (int64_t r = i * vertical.size / vertical.output_size; r < end; ++r)
-            worker.gradient_input(r, streaming);
+        [&](int64_t r) {
+          worker.gradient(r, own.get(), streaming);
+          if (!gradient_bias) return;
+          // The output's rows at the height of this one of the input.
+          const int64_t end = (r + 1) * vertical.output_size / height;
+          for (int64_t i = r * vertical.output_size / height; i < end; ++i)
+            worker.gradient_bias(i, *own);
         });
     flush();
   });
 
-  if (!with_sums) return;
-  for (int64_t o = 0; o < shape.outputs(); ++o) {
-    const int64_t place = plan.place(o);
-    const auto total = [&](int64_t tap) {
-      double value = 0;
-      for (const auto& part : sums) value += part->total(tap, place);
-      return static_cast<float>(value);
-    };
-    for (int64_t tap = 0; gradient_weight && tap < shape.taps(); ++tap)
-      gradient_weight[o * shape.taps() + tap] = total(tap);
-    if (gradient_bias) gradient_bias[o] = total(shape.taps());
-  }
+  const auto total = [&](int64_t at, int64_t o) {
+    double value = 0;
+    for (const auto& part : sums) value += part->total(at, plan.place(o));
+    return static_cast<float>(value);
+  };
+  for (int64_t o = 0; gradient_bias && o < shape.outputs(); ++o)
+    gradient_bias[o] = total(plan.gradient_taps, o);
+  if (!gradient_weight) return;
+  std::fill_n(gradient_weight, shape.outputs() * shape.taps(), 0.f);
+  for (const PhaseOfTaps& phase : plan.gradient)
+    plan.for_taps(phase, [&](int64_t tap, int64_t at) {
+      for (int64_t o = 0; o < shape.outputs(); ++o)
+        gradient_weight[o * shape.taps() + tap] += total(phase.place + at, o);
+    });
 }
 
 }  // namespace

@@ -19,7 +19,7 @@ class GradientSums {
  public:
   explicit GradientSums(const Plan& plan)
       : width_(plan.pitch.tap),
-        rows_(plan.shape.taps() + 1),
+        rows_(plan.gradient_taps + 1),
         sums_(rows_ * width_),
         totals_(static_cast<size_t>(rows_ * width_)) {
     std::fill_n(sums_.data(), rows_ * width_, 0.f);
@@ -74,48 +74,51 @@ class Worker {
 
   void forward(int64_t i, bool streaming) {
     const Row<float> y = output_row(tensors_.y, i);
+    Finish by = finish_of(activator_.epilogue, bias());
     if (plan_.shape.channels_last) {
-      correlate_output(i, finish_of(activator_.epilogue, bias()), y.data);
+      by.destination = destination(streaming && !by.activate);
+      correlate_output(i, by, y.data);
     } else {
-      correlate_output(i, finish_of(activator_.epilogue, bias()), row_.data());
+      correlate_output(i, by, row_.data());
       unpack(row_.data(), plan_.pitch.column, streaming, y);
     }
   }
 
-  // Row r of the input's gradient.
-  void gradient_input(int64_t r, bool streaming) {
-    sources_.clear();
-    for (int64_t u = 0; u < vertical_.taps; ++u) {
+  // Row r of the input's gradient, and that row's part of the weights'.
+  void gradient(int64_t r, GradientSums* sums, bool streaming) {
+    windows_.clear();
+    for (int64_t u = vertical_.taps - 1; u >= 0; --u) {
       const int64_t distance = r + vertical_.before - u * vertical_.dilation;
       if (distance < 0 || distance % vertical_.stride != 0) continue;
       const int64_t i = distance / vertical_.stride;
-      if (i < vertical_.output_size) sources_.push_back({u, dz_row(i)});
+      if (i < vertical_.output_size) windows_.push_back({u, dz_row(i)});
     }
-    const Row<float> dx = input_row(tensors_.dx, r);
-    const int64_t pitch = plan_.pitch.column, multiplier = plan_.shape.multiplier;
-    correlate_all(plan_.gradient, sources_, finish_of(none, nullptr),
-                  plan_.direct ? dx.data : row_.data());
-    if (multiplier > 1) {
-      reduce(row_.data(), multiplier, pitch, dx);
+    const int64_t pitch = plan_.pitch.column;
+    Row<float> dx{};
+    if (tensors_.dx) dx = input_row(tensors_.dx, r);
+    Finish by = finish_of(none, nullptr);
+    float* to = row_.data();
+    if (plan_.direct && tensors_.dx) {
+      by.destination = destination(streaming);
+      to = dx.data;
+    }
+    if (sums) {
+      gradients_of(r, *sums, by.destination, to);
+    } else {
+      correlate_all(plan_.gradient, windows_, by, to);
+    }
+    if (!tensors_.dx) return;
+    if (const int64_t multiplier = plan_.shape.multiplier; multiplier > 1) {
+      reduce(to, multiplier, pitch, dx);
     } else if (!plan_.direct) {
-      unpack(row_.data(), pitch, streaming, dx);
+      unpack(to, pitch, streaming, dx);
     }
   }
 
-  // Adds the part of row i of the output.
-  void gradient_weight(int64_t i, GradientSums& sums) {
-    const float* dz = dz_row(i);
-    const int64_t begin = group_ * plan_.group_width, end = begin + plan_.group_width;
-    sources_of_output(i);
-    for (const PhaseOfTaps& phase : plan_.forward) {
-      sum_lines_.clear();
-      for (const Source& source : x_sources_)
-        sum_lines_.push_back({source.row + phase.source.start * plan_.pitch.column,
-                              sums.tap(source.tap * phase.taps) + begin});
-      phase.accumulate(phase, sum_lines_.data(), static_cast<int>(sum_lines_.size()), plan_.pitch,
-                       dz, sums.bias() + begin);
-    }
-    sums.count(horizontal_.output_size, begin, end);
+  // Adds row i of the output to the bias's gradient.
+  void gradient_bias(int64_t i, GradientSums& sums) {
+    add_columns(dz_row(i), horizontal_.output_size, plan_.pitch.column,
+                sums.bias() + group_ * plan_.group_width);
   }
 
  private:
@@ -129,6 +132,9 @@ class Worker {
 
   int64_t span() const { return (vertical_.taps - 1) * vertical_.dilation + 1; }
   bool dz_is_dy() const { return plan_.shape.channels_last && !activator_.gradient; }
+  static Destination destination(bool streaming) {
+    return streaming ? Destination::streamed : Destination::tensor;
+  }
   const float* bias() const {
     return plan_.bias ? plan_.bias + group_ * plan_.group_width : nullptr;
   }
@@ -183,16 +189,33 @@ class Worker {
     });
   }
 
+  void gradients_of(int64_t r, GradientSums& sums, Destination destination, float* dx) {
+    const float* x = x_row(r);
+    const int64_t begin = group_ * plan_.group_width;
+    for (const PhaseOfTaps& phase : plan_.gradient) {
+      gradient_lines_.clear();
+      for (const Source& window : windows_) {
+        const int64_t row = window.tap * phase.taps;
+        gradient_lines_.push_back({{window.row + phase.source.start * plan_.pitch.column,
+                                    phase.weights + row * plan_.pitch.tap + begin},
+                                   sums.tap(phase.place + row) + begin});
+      }
+      phase.gradient(phase, gradient_lines_.data(), static_cast<int>(gradient_lines_.size()),
+                     plan_.pitch, x, destination, dx);
+    }
+    sums.count(horizontal_.output_size, begin, begin + plan_.group_width);
+  }
+
   void sources_of_output(int64_t i) {
-    x_sources_.clear();
+    sources_.clear();
     for (int64_t u = 0; u < vertical_.taps; ++u)
       if (const int64_t r = vertical_.source(i, u); vertical_.contains(r))
-        x_sources_.push_back({u, x_row(r)});
+        sources_.push_back({u, x_row(r)});
   }
 
   void correlate_output(int64_t i, const Finish& finish, float* to) {
     sources_of_output(i);
-    correlate_all(plan_.forward, x_sources_, finish, to);
+    correlate_all(plan_.forward, sources_, finish, to);
   }
 
   void correlate_all(const std::vector<PhaseOfTaps>& phases, const std::vector<Source>& sources,
@@ -218,9 +241,9 @@ class Worker {
   int64_t image_ = 0, group_ = 0;
   Ring x_rows_, dz_rows_;
   Scratch row_;  // on its way to or from an NCHW tensor
-  std::vector<Source> x_sources_, sources_;
-  std::vector<Line<const float>> lines_;
-  std::vector<Line<float>> sum_lines_;
+  std::vector<Source> sources_, windows_;
+  std::vector<Line> lines_;
+  std::vector<GradientLine> gradient_lines_;
 };
 
 }  // namespace lamina::depthwise_conv2d::LAMINA_ISA

@@ -152,7 +152,7 @@ class Worker {
   const Shape& shape_;
   float *const ring_, *const band_;
   const int64_t slots_;
-  std::vector<depthwise::Line<const float>> lines_;
+  std::vector<depthwise::Line> lines_;
   std::vector<Slice> slices_;
   int64_t image_ = -1, made_ = 0;
 };
