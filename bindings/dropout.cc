@@ -1,5 +1,8 @@
 #include "dropout/dropout.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "bindings.h"
 
 namespace nb = nanobind;
@@ -10,8 +13,9 @@ namespace lamina {
 using namespace dropout;
 
 static Law law_of(double p, uint64_t key, uint64_t call) {
-  if (p >= 1) return {~uint32_t{0}, 0.f, {key, call}};
-  return {static_cast<uint32_t>(p * 4294967296.0), static_cast<float>(1 / (1 - p)), {key, call}};
+  if (p >= 1) return {0xFFFF, 0.f, {key, call}};
+  const double threshold = std::min(std::round(p * 65536), 65535.0);
+  return {static_cast<uint16_t>(threshold), static_cast<float>(1 / (1 - p)), {key, call}};
 }
 
 void bind_dropout(nb::module_& module) {

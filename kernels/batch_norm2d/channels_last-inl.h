@@ -7,6 +7,7 @@
 #include "batch_norm2d/coefficients-inl.h"
 #include "batch_norm2d/sums-inl.h"
 #include "common/parallel_for.h"
+#include "common/prefetch.h"
 
 namespace lamina::batch_norm2d::LAMINA_ISA {
 
@@ -42,7 +43,7 @@ class ColumnMoments {
     add_rows<2>(rows, width, {deviations_.data(), products_.data()},
                 [&](int64_t row, int64_t c, auto part, Vector* total) {
                   const float* at = x + row * width + c;
-                  __builtin_prefetch(at + prefetch_distance);
+                  prefetch(at + prefetch_distance);
                   const Vector deviation = load(at, part) - load(&centre_[c], part);
                   total[0] += deviation;
                   total[1] += deviation * deviation;
@@ -122,8 +123,8 @@ std::vector<GradientSums> gradient_sums_channels_last(const float* x, const floa
     float* const totals[2] = {sums.data(), sums.data() + columns};
     add_rows<2>(count, columns, totals, [&](int64_t row, int64_t c, auto part, Vector* total) {
       const int64_t at = offset + row * columns + c;
-      __builtin_prefetch(x + at + prefetch_distance);
-      __builtin_prefetch(dy + at + prefetch_distance);
+      prefetch(x + at + prefetch_distance);
+      prefetch(dy + at + prefetch_distance);
       const Vector centred = load(x + at, part) - by.mean(c, part);
       const Vector dz =
           preactivation_gradient<A>(centred, load(dy + at, part), c, part, by, negative_slope);

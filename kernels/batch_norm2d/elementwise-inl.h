@@ -5,6 +5,7 @@
 
 #include "batch_norm2d/coefficients-inl.h"
 #include "common/parallel_for.h"
+#include "common/prefetch.h"
 
 namespace lamina::batch_norm2d::LAMINA_ISA {
 
@@ -34,6 +35,7 @@ template <Activation A, bool Streaming, typename C>
 void gradient_row(const float* x, const float* dy, int64_t width, const Normalization<C>& by,
                   const Gradient<C>& gradient, float negative_slope, float* dx) {
   for_registers(width, [&](int64_t at, auto part) {
+    prefetch(x + at + prefetch_distance), prefetch(dy + at + prefetch_distance);
     const Vector centred = load(x + at, part) - by.mean(at, part);
     const Vector dz =
         preactivation_gradient<A>(centred, load(dy + at, part), at, part, by, negative_slope);

@@ -8,6 +8,7 @@
 #include "batch_norm2d/coefficients-inl.h"
 #include "batch_norm2d/sums-inl.h"
 #include "common/parallel_for.h"
+#include "common/prefetch.h"
 
 namespace lamina::batch_norm2d::LAMINA_ISA {
 
@@ -121,6 +122,8 @@ std::vector<GradientSums> gradient_sums_nchw(const float* x, const float* dy, Sh
         const Normalization<Shared> by = coefficients.channel(channel);
         if (!into.sums.has_room(count)) into.flush();
         into.sums.add(count, [&](int64_t at, auto part, Vector* total) {
+          prefetch(x + offset + at + prefetch_distance);
+          prefetch(dy + offset + at + prefetch_distance);
           // dy is zero in the lanes past the end, and so are both terms.
           const Vector centred = load(x + offset + at, part) - by.mean(0, part);
           const Vector dz = preactivation_gradient<A>(centred, load(dy + offset + at, part), 0,

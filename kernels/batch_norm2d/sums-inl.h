@@ -9,10 +9,6 @@ namespace lamina::batch_norm2d::LAMINA_ISA {
 // near 1000, have squares whose roundings all go the same way.
 constexpr int64_t block_additions = 256;
 
-// Rows side by side are streams that end with the row: the processor, which begins each anew, is
-// told of memory so many floats ahead.
-constexpr int64_t prefetch_distance = 512;
-
 // Mean and sum of squared deviations of `count` values.
 struct Moments {
   double count = 0, mean = 0, squares = 0;

@@ -39,6 +39,15 @@ using WideVector = uint64_t __attribute__((vector_size(lanes * sizeof(uint32_t))
 #endif
 }
 
+// Bit of every lane that is at least the bound.
+[[gnu::always_inline]] inline uint32_t bits_at_least(WordVector word, uint32_t bound) {
+#if defined(__AVX512F__)
+  return _mm512_cmpge_epu32_mask((__m512i)word, _mm512_set1_epi32(static_cast<int32_t>(bound)));
+#else
+  return mask_bits((IntVector)(word >= bound));
+#endif
+}
+
 // The generator of one call. Keys are spread over registers once: doing it for every round would
 // take as long as the multiplications.
 class Philox {

@@ -38,9 +38,16 @@ inline Block block(uint64_t index, Seed seed) {
   return {{c[0], c[1], c[2], c[3]}};
 }
 
-// Numbers come in groups of 64, so that a group fills whole registers in every instruction set:
-// element e of the stream is word (e % 64) / 16 of block (e / 64) * 16 + e % 16.
-inline constexpr int group = 64, blocks_per_group = 16;
+// Numbers of 16 bits come in groups of 128, so that a group's halves of words fill whole registers
+// in every instruction set: element e of the stream, the h-th of its group, is half h / 16 % 2 of
+// word h / 32 of the group's block h % 16; the lower half is the first.
+inline constexpr int group = 128, blocks_per_group = 16;
+
+inline uint32_t number(uint64_t element, Seed seed) {
+  const uint64_t place = element % group;
+  const Block numbers = block(element / group * blocks_per_group + place % blocks_per_group, seed);
+  return numbers.word[place / 32] >> (place / 16 % 2 * 16) & 0xFFFF;
+}
 
 }  // namespace philox
 }  // namespace lamina

@@ -69,7 +69,7 @@ inline void deinterleave(const float* from, int64_t count, const float* end, flo
                          float* odd) {
   int64_t at = 0;
   for (; at < count && end - (from + at) >= 2 * lanes; at += 2 * lanes) {
-    for (int64_t part : {at, at + lanes}) __builtin_prefetch(from + part + copy_ahead);
+    for (int64_t part : {at, at + lanes}) prefetch(from + part + prefetch_distance);
     const Vector a = load_whole(from + at), b = load_whole(from + at + lanes);
     store(even + at / 2, take_alternate(a, b, 0));
     store(odd + at / 2, take_alternate(a, b, 1));

@@ -1,13 +1,13 @@
-// What the processor is told of before it is read: accesses that come in spurts or a pixel of many
-// channels apart, which it does not foresee far enough.
+// What the processor is told of before it is read: it foresees streams, but not far enough where
+// there are several of them, where they come in spurts or go a pixel of many channels at a time.
 #pragma once
 
 #include <cstdint>
 
 namespace lamina {
 
-// Floats between what is read and what is asked for: two pages.
-inline constexpr int64_t prefetch_distance = 2048;
+// Floats between what is read and what is asked for.
+inline constexpr int64_t prefetch_distance = 1024;
 
 // Asks for a line that will be read, into the second cache. On its way to the first it would hold
 // one of the few buffers that loads wait for: past the caches loops took up to twice as long.

@@ -166,6 +166,15 @@ inline constexpr int64_t streaming_bytes = int64_t{24} << 20;
   return (lane_bit & static_cast<int32_t>(bits)) != 0;
 }
 
+// The lanes whose bit is set, zero in the others.
+[[gnu::always_inline]] inline Vector keep_lanes(Vector v, uint64_t bits) {
+#if defined(__AVX512F__) && !defined(LAMINA_ISA_scalar)
+  return (Vector)_mm512_maskz_mov_ps(static_cast<__mmask16>(bits), (__m512)v);
+#else
+  return select(mask_from_bits(bits), v, Vector{});
+#endif
+}
+
 // NaN in `v` stays NaN, as PyTorch's clamp has it.
 [[gnu::always_inline]] inline Vector at_least(Vector v, float bound) {
   return select(broadcast(bound) > v, broadcast(bound), v);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "common/prefetch.h"
 #include "common/vector.h"
 
 namespace lamina {
@@ -36,16 +37,12 @@ inline namespace LAMINA_ISA {
   }
 }
 
-// What is copied to be worked on comes in spurts, which the processor does not prefetch far enough:
-// it is told of memory so many floats ahead.
-constexpr int64_t copy_ahead = 2048;
-
 // to[i] = from[i], i < count, in whole registers; zeros, or anything if not Padded, up to the last
 // one's end. `from` lies in memory that ends at `end`.
 template <bool Padded>
 inline void copy_registers(const float* from, int64_t count, const float* end, float* to) {
   for_registers(count, [&](int64_t at, auto part) {
-    __builtin_prefetch(from + at + copy_ahead);
+    prefetch(from + at + prefetch_distance);
     if constexpr (std::is_same_v<decltype(part), Whole>) {
       store(to + at, load(from + at));
     } else if (end - (from + at) >= lanes) {

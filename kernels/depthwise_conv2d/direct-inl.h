@@ -72,7 +72,7 @@ class PixelRange {
 // Planes and their rows follow one another in memory.
 template <int Stride>
 [[gnu::always_inline]] inline void prefetch_pixels(const float* from) {
-  for (int part = 0; part < Stride; ++part) __builtin_prefetch(from + part * lanes + copy_ahead);
+  for (int part = 0; part < Stride; ++part) prefetch(from + part * lanes + prefetch_distance);
 }
 
 // The next row, by an addition: the compiler would keep a pointer to each row of a block, more of

@@ -113,10 +113,10 @@ template <int Count, bool Inside, typename Width, typename Use>
   });
 }
 
-// The columns of a block to come; at the end of a row, the next one's.
+// The columns of a block to come, at the end of a row the next one's.
 template <int Count, bool ToWrite>
 [[gnu::always_inline]] inline void prefetch_columns(const float* first, int64_t pitch) {
-  first += (prefetch_distance + pitch - 1) / pitch * pitch;
+  first += (Count + (prefetch_distance + pitch - 1) / pitch) * pitch;
   for (int k = 0; k < Count; ++k, first += pitch)
     ToWrite ? prefetch_to_write(first) : prefetch(first);
 }

@@ -12,10 +12,10 @@
 
 namespace lamina::dropout {
 
-// An element is kept when its 32-bit number is at least `threshold`: probability
-// 1 - threshold / 2^32. Values are multiplied by `scale` or by 0, so that NaN stays NaN.
+// An element is kept when its 16-bit number is at least `threshold`: probability
+// 1 - threshold / 2^16. Values are multiplied by `scale` or by 0, so that NaN stays NaN.
 struct Law {
-  uint32_t threshold;
+  uint16_t threshold;
   float scale;
   Seed seed;
 };

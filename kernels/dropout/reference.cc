@@ -4,10 +4,7 @@ namespace lamina::dropout {
 namespace {
 
 float apply(float x, int64_t place, const Law& law) {
-  const int64_t group = place / philox::group, within = place % philox::group;
-  const uint64_t block = group * philox::blocks_per_group + within % philox::blocks_per_group;
-  const uint32_t number = philox::block(block, law.seed).word[within / philox::blocks_per_group];
-  return x * (number >= law.threshold ? law.scale : 0.f);
+  return x * (philox::number(place, law.seed) >= law.threshold ? law.scale : 0.f);
 }
 
 void flat(const float* x, int64_t size, Law law, float* y) {

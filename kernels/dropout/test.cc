@@ -62,7 +62,7 @@ void compare_scale(const Kernels& tested, int64_t images, int64_t channels, int6
 
 void not_a_number_survives(const Kernels& tested) {
   Buffer x(100, 0, std::numeric_limits<float>::quiet_NaN()), y(100);
-  tested.flat(x.data(), 100, {~uint32_t{0}, 0.f, {1, 2}}, y.data());
+  tested.flat(x.data(), 100, {0xFFFF, 0.f, {1, 2}}, y.data());
   for (int64_t at = 0; at < 100; ++at) check(std::isnan(y[at]), "NaN was dropped");
 }
 
@@ -72,10 +72,10 @@ int main() {
   return test::run([](Isa isa) {
     const Kernels& tested = kernels(isa);
     known_answers();
-    const Law half = {uint32_t{1} << 31, 2.f, {0x0123456789abcdef, 42}};
+    const Law half = {1 << 15, 2.f, {0x0123456789abcdef, 42}};
     for (int64_t size : {1, 15, 16, 17, 63, 64, 65, 127, 1000, 100003})
       for (int misalignment : {0, 5}) compare_flat(tested, size, misalignment, half);
-    compare_flat(tested, 7 << 20, 0, {uint32_t{1} << 30, 4.f / 3.f, {3, 0}});  // past the caches
+    compare_flat(tested, 7 << 20, 0, {1 << 14, 4.f / 3.f, {3, 0}});  // past the caches
     compare_planar(tested, 1, 1, 1, half);
     compare_planar(tested, 2, 3, 5, half);
     compare_planar(tested, 2, 64, 64, half);

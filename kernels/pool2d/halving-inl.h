@@ -31,7 +31,7 @@ struct Pairs {
 
 // `count` pixels, and whatever follows them before `end`.
 [[gnu::always_inline]] inline Pairs load_pairs(const float* from, int64_t count, const float* end) {
-  for (int64_t part : {0, lanes}) __builtin_prefetch(from + part + copy_ahead);
+  for (int64_t part : {0, lanes}) prefetch(from + part + prefetch_distance);
   const Vector first = load_within(from, count, end);
   const Vector second = count > lanes ? load_within(from + lanes, count - lanes, end) : first;
   return {take_alternate(first, second, 0), take_alternate(first, second, 1)};

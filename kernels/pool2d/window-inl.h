@@ -15,10 +15,6 @@ namespace lamina::pool2d::LAMINA_ISA {
 
 constexpr int64_t grain_elements = 16 * 1024;  // fewer do not repay a thread
 
-// A maximum's comparisons fill the processor's window of instructions before it sees the next
-// pixels: it is told of them so many floats ahead.
-constexpr int64_t prefetch_distance = 1024;
-
 // A tap's run of inputs, or a window's run of gradients; a run of places lies beside the latter.
 struct Run {
   const float* values;
@@ -104,8 +100,7 @@ template <bool Streaming, bool WithPlaces, typename Count>
 void max_of(const Run* runs, Count count, Repeats repeats, float* y, uint8_t* places) {
   const auto run = hoist(runs, count);
   for_repeats(repeats, [&](int64_t from, int64_t to, auto width) {
-    for (int64_t r = 0; r < count; ++r)
-      __builtin_prefetch(run[r].values + from + prefetch_distance);
+    for (int64_t r = 0; r < count; ++r) prefetch(run[r].values + from + prefetch_distance);
     if constexpr (WithPlaces) {
       Largest largest{load(run[0].values + from, width), Places(run[0].tap)};
       for (int64_t r = 1; r < count; ++r)
