@@ -31,9 +31,10 @@ struct Bands {
   int64_t per_plane;   // bands
   int64_t phase_size;  // floats to a phase of a band, what it overlaps and overruns included
 
-  // Pixels are `group` floats wide; a band's phases have room for `halo` more rows.
+  // Pixels are `group` floats wide; a band's phases have room for `halo` more rows than those that
+  // have `size` elements of the input.
   Bands(const Axis& of_rows, const Axis& of_columns, int64_t group, int64_t planes,
-        int64_t elements, int64_t halo = 0)
+        int64_t elements, int64_t halo = 0, int64_t size = band_elements)
       : rows(of_rows),
         columns(of_columns),
         group(group),
@@ -41,8 +42,7 @@ struct Bands {
         pitch(columns.span * group),
         input_width(columns.size * group),
         output_width(columns.output_size * group),
-        height(std::clamp<int64_t>(band_elements / (pitch * rows.stride * columns.stride), 1,
-                                   elements)),
+        height(std::clamp<int64_t>(size / (pitch * rows.stride * columns.stride), 1, elements)),
         per_plane((elements + height - 1) / height),
         phase_size((height + halo + rows.reach + 1) * pitch + columns.reach * group + slack) {
     for (const Phase& phase : columns.phases) {

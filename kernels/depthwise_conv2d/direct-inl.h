@@ -7,11 +7,10 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <vector>
 
 #include "common/bands-inl.h"
-#include "common/lane_range.h"
+#include "common/columns-inl.h"
 #include "depthwise_conv2d/depthwise_conv2d.h"
 #include "depthwise_conv2d/rows-inl.h"
 
@@ -38,43 +37,6 @@ struct PlaneRows {
   }
 };
 
-// Lanes that a row has of the pixels from a column on: a register for each phase of the stride.
-template <int Stride>
-class PixelRange {
- public:
-  PixelRange(int64_t column, int64_t width) {
-    for (int part = 0; part < Stride; ++part)
-      ranges_[part] = LaneRange(-column - part * lanes, width - column - part * lanes);
-  }
-
-  [[gnu::always_inline]] void load(const float* from, Vector (&phases)[Stride]) const {
-    for (int part = 0; part < Stride; ++part)
-      phases[part] = ranges_[part].load(from + part * lanes);
-    if constexpr (Stride == 2) {
-      const Vector first = phases[0], second = phases[1];
-      phases[0] = take_alternate(first, second, 0);
-      phases[1] = take_alternate(first, second, 1);
-    }
-  }
-  [[gnu::always_inline]] void store(const Vector (&phases)[Stride], float* to) const {
-    if constexpr (Stride == 1) {
-      ranges_[0].store(to, phases[0]);
-    } else {
-      for (int part = 0; part < Stride; ++part)
-        ranges_[part].store(to + part * lanes, weave(phases[0], phases[1], part));
-    }
-  }
-
- private:
-  LaneRange ranges_[Stride];
-};
-
-// Planes and their rows follow one another in memory.
-template <int Stride>
-[[gnu::always_inline]] inline void prefetch_pixels(const float* from) {
-  for (int part = 0; part < Stride; ++part) prefetch(from + part * lanes + prefetch_distance);
-}
-
 // The next row, by an addition: the compiler would keep a pointer to each row of a block, more of
 // them than it has registers.
 template <typename Float>
@@ -82,37 +44,6 @@ template <typename Float>
   row += width;
   asm("" : "+r"(row));
 }
-
-// The columns that the taps of a window's row read, `Stride` of them at once.
-template <int Stride, int Taps>
-constexpr int shifts = (Taps + Stride - 1) / Stride;
-
-template <int Count, int Stride>
-std::array<PixelRange<Stride>, Count> shifted_ranges(int64_t column, int64_t step, int64_t width) {
-  return [&]<int... k>(std::integer_sequence<int, k...>) {
-    return std::array{PixelRange<Stride>(column + k * step, width)...};
-  }(std::make_integer_sequence<int, Count>{});
-}
-
-// A register of windows' columns.
-template <int Stride, int Taps>
-struct WindowColumns {
-  int64_t window, pixel;  // the first
-  std::array<PixelRange<Stride>, shifts<Stride, Taps>> sources;
-  PixelRange<1> outputs;
-
-  static std::vector<WindowColumns> of(const Axis& axis) {
-    std::vector<WindowColumns> all;
-    for (int64_t window = 0; window < axis.output_size; window += lanes) {
-      const int64_t pixel = window * Stride - axis.before;
-      all.push_back({window,
-                     pixel,
-                     shifted_ranges<shifts<Stride, Taps>, Stride>(pixel, Stride, axis.size),
-                     {window, axis.output_size}});
-    }
-    return all;
-  }
-};
 
 // Rows [begin, end) of windows, the first of them to `to`, `width` floats each.
 template <int Stride, int Taps>
@@ -158,26 +89,6 @@ void correlate_rows(const std::vector<WindowColumns<Stride, Taps>>& columns, int
   }
   by.row(to, (end - begin) * width);
 }
-
-// A register of elements' columns, of which the axis has pixels.
-template <int Stride, int Taps>
-struct ElementColumns {
-  int64_t element, pixel;  // the first
-  PixelRange<Stride> pixels;
-  std::array<PixelRange<1>, shifts<Stride, Taps>> windows;
-
-  static std::vector<ElementColumns> of(const Axis& axis) {
-    std::vector<ElementColumns> all;
-    for (int64_t e = axis.before / Stride; e < row_elements(axis); e += lanes) {
-      const int64_t pixel = e * Stride - axis.before;
-      all.push_back({e,
-                     pixel,
-                     {pixel, axis.size},
-                     shifted_ranges<shifts<Stride, Taps>, 1>(e, -1, axis.output_size)});
-    }
-    return all;
-  }
-};
 
 // Both gradients of rows [begin, end) of elements, or one. Pixel row r's to dx + r * x.width; a
 // tap's to its place among `sums`, lane by lane.

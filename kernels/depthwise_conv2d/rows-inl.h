@@ -8,20 +8,12 @@
 #include <array>
 #include <limits>
 #include <type_traits>
-#include <utility>
 
 #include "common/finish-inl.h"
 #include "common/prefetch.h"
+#include "common/unrolled.h"
 #include "common/vector.h"
 #include "common/whole_load.h"
-
-// Blocks of columns are loops whose registers only inlining keeps; checked at every access they
-// would take minutes to compile.
-#if defined(LAMINA_SANITIZED)
-#define LAMINA_INLINE
-#else
-#define LAMINA_INLINE __attribute__((always_inline))
-#endif
 
 namespace lamina::depthwise_conv2d::LAMINA_ISA {
 
@@ -63,15 +55,6 @@ struct Finish {
     if (activate) activate(sums, count, negative_slope);
   }
 };
-
-template <int Value>
-using Constant = std::integral_constant<int, Value>;
-
-template <int Count, typename Body>
-[[gnu::always_inline]] inline void unrolled(const Body& body) {
-  [&]<int... index>(std::integer_sequence<int, index...>)
-      LAMINA_INLINE { (body(Constant<index>{}), ...); }(std::make_integer_sequence<int, Count>{});
-}
 
 // Image sizes are often multiples of seven, and 16 registers hold the sums of so many columns; of
 // gradients, with as many pixels beside them, they hold four.

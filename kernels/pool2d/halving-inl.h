@@ -43,15 +43,6 @@ struct Pairs {
   if (count > lanes) store_within(to + lanes, weave(pairs.even, pairs.odd, 1), count - lanes, end);
 }
 
-[[gnu::always_inline]] inline void store_places(uint8_t* to, const Places& places, int64_t count,
-                                                const uint8_t* end) {
-  if (end - to >= lanes) {
-    places.store(to, Whole{});
-  } else {
-    places.store(to, Part{std::min<int64_t>(count, end - to)});
-  }
-}
-
 // block(begin, end, to) writes what rows [begin, end) of windows give, `row_size` floats each, to
 // where they lie in `result` or to a buffer that is copied past the caches.
 template <typename Block>

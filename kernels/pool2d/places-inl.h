@@ -10,11 +10,10 @@ namespace lamina::pool2d::LAMINA_ISA {
 // Lanes as bits and places as bytes: an operation on 16 bytes costs a quarter of one on 16 words.
 using Mask = __mmask16;
 
-[[gnu::always_inline]] inline Mask greater(Vector a, Vector b) {
-  return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ);
-}
-[[gnu::always_inline]] inline Mask not_a_number(Vector v) {
-  return _mm512_cmp_ps_mask((__m512)v, (__m512)v, _CMP_UNORD_Q);
+// Neither greater nor not a number.
+[[gnu::always_inline]] inline Mask not_above(Vector v, Vector bound) {
+  const Mask number = _mm512_cmp_ps_mask((__m512)v, (__m512)v, _CMP_ORD_Q);
+  return _mm512_mask_cmp_ps_mask(number, (__m512)v, (__m512)bound, _CMP_NGT_UQ);
 }
 [[gnu::always_inline]] inline Vector choose(Mask mask, Vector if_set, Vector otherwise) {
   return (Vector)_mm512_mask_mov_ps((__m512)otherwise, mask, (__m512)if_set);
@@ -26,14 +25,18 @@ using Mask = __mmask16;
 
 class Places {
  public:
+  Places() = default;
   [[gnu::always_inline]] explicit Places(uint8_t tap) : bytes_(_mm_set1_epi8(tap)) {}
   [[gnu::always_inline]] Places(const uint8_t* from, Whole)
       : bytes_(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))) {}
   [[gnu::always_inline]] Places(const uint8_t* from, Part part)
       : bytes_(_mm_maskz_loadu_epi8(first(part), from)) {}
 
-  [[gnu::always_inline]] void set(Mask where, Places to) {
-    bytes_ = _mm_mask_mov_epi8(bytes_, where, to.bytes_);
+  [[gnu::always_inline]] static Places choose(Mask mask, Places if_set, Places otherwise) {
+    return Places(_mm_mask_blend_epi8(mask, otherwise.bytes_, if_set.bytes_));
+  }
+  [[gnu::always_inline]] Places operator+(Places other) const {
+    return Places(_mm_add_epi8(bytes_, other.bytes_));
   }
   [[gnu::always_inline]] void store(uint8_t* to, Whole) const {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to), bytes_);
@@ -48,6 +51,7 @@ class Places {
   }
 
  private:
+  explicit Places(__m128i bytes) : bytes_(bytes) {}
   static Mask first(Part part) { return static_cast<Mask>((1u << part.count) - 1); }
   __m128i bytes_;
 };
@@ -56,8 +60,10 @@ class Places {
 
 using Mask = IntVector;
 
-[[gnu::always_inline]] inline Mask greater(Vector a, Vector b) { return a > b; }
-[[gnu::always_inline]] inline Mask not_a_number(Vector v) { return v != v; }
+// Neither greater nor not a number.
+[[gnu::always_inline]] inline Mask not_above(Vector v, Vector bound) {
+  return ~((v > bound) | (v != v));
+}
 [[gnu::always_inline]] inline Vector choose(Mask mask, Vector if_set, Vector otherwise) {
   return mask ? if_set : otherwise;
 }
@@ -70,6 +76,7 @@ using Mask = IntVector;
 
 class Places {
  public:
+  Places() = default;
   [[gnu::always_inline]] explicit Places(uint8_t tap) : words_(IntVector{} + tap) {}
   [[gnu::always_inline]] Places(const uint8_t* from, Whole) : words_(widen(from)) {}
   [[gnu::always_inline]] Places(const uint8_t* from, Part part) {
@@ -78,7 +85,12 @@ class Places {
     words_ = widen(bytes);
   }
 
-  [[gnu::always_inline]] void set(Mask where, Places to) { words_ = where ? to.words_ : words_; }
+  [[gnu::always_inline]] static Places choose(Mask mask, Places if_set, Places otherwise) {
+    return Places(mask ? if_set.words_ : otherwise.words_);
+  }
+  [[gnu::always_inline]] Places operator+(Places other) const {
+    return Places(words_ + other.words_);
+  }
   [[gnu::always_inline]] void store(uint8_t* to, Whole) const { narrow(words_, to); }
   [[gnu::always_inline]] void store(uint8_t* to, Part part) const {
     uint8_t bytes[lanes];
@@ -91,6 +103,7 @@ class Places {
   }
 
  private:
+  explicit Places(IntVector words) : words_(words) {}
   // The compiler takes bytes apart one by one unless told the instruction.
 #if defined(__AVX2__) && !defined(LAMINA_ISA_scalar)
   static IntVector widen(const uint8_t* from) {
@@ -127,5 +140,27 @@ class Places {
 };
 
 #endif
+
+// A register's worth; anything where it leaves [begin, end). Nothing is called: whoever loops over
+// this keeps values in registers.
+[[gnu::always_inline]] inline Places load_places(const uint8_t* from, const uint8_t* begin,
+                                                 const uint8_t* end) {
+  if (from >= begin && end - from >= lanes) return Places(from, Whole{});
+  uint8_t bytes[lanes] = {};
+#pragma GCC unroll 1
+  for (int lane = 0; lane < lanes; ++lane)
+    if (from + lane >= begin && from + lane < end) bytes[lane] = from[lane];
+  return Places(bytes, Whole{});
+}
+
+// The first `count`, and the others too where memory up to `end` takes them.
+[[gnu::always_inline]] inline void store_places(uint8_t* to, const Places& places, int64_t count,
+                                                const uint8_t* end) {
+  if (end - to >= lanes) {
+    places.store(to, Whole{});
+  } else {
+    places.store(to, Part{std::min<int64_t>(count, end - to)});
+  }
+}
 
 }  // namespace lamina::pool2d::LAMINA_ISA

@@ -160,6 +160,26 @@ int main() {
         compare_average(tested, g, {true, 0}, misalignment);
         compare_average(tested, g, {true, 3}, misalignment);
       }
+    // Small windows over planes of every width and of few rows, or of many.
+    struct Window {
+      int64_t taps, stride, before, after, overhang;
+    };
+    for (const auto& [taps, stride, before, after, overhang] :
+         {Window{3, 2, 1, 1, 0}, Window{3, 2, 0, 1, 0}, Window{3, 2, 0, 0, 1},
+          Window{3, 1, 1, 1, 0}, Window{3, 1, 0, 0, 0}, Window{3, 1, 1, 2, 0},
+          Window{2, 2, 1, 1, 0}, Window{2, 2, 0, 0, 0}, Window{2, 1, 0, 1, 0},
+          Window{2, 1, 1, 0, 0}}) {
+      const auto of = [&](int64_t size) {
+        return axis(size, taps, stride, before, after, 1, overhang);
+      };
+      for (int64_t width = 1; width <= 40; ++width) {
+        const int64_t height = 1 + width % 7;
+        if (std::min(width, height) + before + after < taps) continue;
+        for (bool finite : {false, true})
+          compare_max(tested, {2, 3, of(height), of(width), false}, width % 3, finite);
+      }
+      compare_max(tested, {1, 3, of(149), of(150), false}, 1, false);
+    }
     for (bool channels_last : {false, true}) {
       // Large enough for threads, and for stores past the caches.
       const pool2d::Axis halved = axis(56, 3, 2, 1, 1), same = axis(60, 3, 1, 1, 1);
@@ -167,7 +187,8 @@ int main() {
         compare_max(tested, {4, 48, halved, halved, channels_last}, misalignment, true);
       compare_max(tested, {28, 64, same, same, channels_last}, !channels_last, true);
       compare_average(tested, {28, 64, same, same, channels_last}, {false, 0}, !channels_last);
-      const pool2d::Axis tiled = axis(130, 2, 2);
+      const pool2d::Axis overlapping = axis(131, 3, 2, 1, 1), tiled = axis(130, 2, 2);
+      compare_max(tested, {6, 64, overlapping, overlapping, channels_last}, channels_last, true);
       compare_max(tested, {9, 64, tiled, tiled, channels_last}, channels_last, true);
       compare_average(tested, {9, 64, tiled, tiled, channels_last}, {true, 0}, channels_last);
       compare_max(tested, {1, 2, axis(3, 3, 1, 1, 1), axis(9001, 2, 2), channels_last}, 0, true);

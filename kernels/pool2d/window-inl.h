@@ -84,15 +84,18 @@ struct Largest {
   Vector value;
   Places place;
 
+  [[gnu::always_inline]] void consider(Vector candidate, Places tap) {
+    const Mask stays = not_above(candidate, value);
+    value = choose(stays, value, candidate);
+    place = Places::choose(stays, place, tap);
+  }
   [[gnu::always_inline]] void consider(Vector candidate, uint8_t tap) {
-    const Mask wins = greater(candidate, value) | not_a_number(candidate);
-    value = choose(wins, candidate, value);
-    place.set(wins, Places(tap));
+    consider(candidate, Places(tap));
   }
 };
 
 [[gnu::always_inline]] inline Vector larger(Vector value, Vector candidate) {
-  return choose(greater(candidate, value) | not_a_number(candidate), candidate, value);
+  return choose(not_above(candidate, value), value, candidate);
 }
 
 // y = the maxima of the runs, places = their taps unless null. Runs are in the order of taps.
