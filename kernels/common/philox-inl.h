@@ -9,6 +9,15 @@ inline namespace LAMINA_ISA {
 
 using WordVector = uint32_t __attribute__((vector_size(lanes * sizeof(uint32_t))));
 
+// Bit of every lane that is at least the bound.
+[[gnu::always_inline]] inline uint32_t bits_at_least(WordVector word, uint32_t bound) {
+#if defined(__AVX512F__) && !defined(LAMINA_ISA_scalar)
+  return _mm512_cmpge_epu32_mask((__m512i)word, _mm512_set1_epi32(static_cast<int32_t>(bound)));
+#else
+  return mask_bits((IntVector)(word >= bound));
+#endif
+}
+
 #if defined(LAMINA_ISA_scalar)
 
 struct Philox {
@@ -36,15 +45,6 @@ using WideVector = uint64_t __attribute__((vector_size(lanes * sizeof(uint32_t))
   return (WideVector)_mm_mul_epu32((__m128i)a, _mm_set1_epi64x(by));
 #else
   return (a & 0xFFFFFFFF) * by;
-#endif
-}
-
-// Bit of every lane that is at least the bound.
-[[gnu::always_inline]] inline uint32_t bits_at_least(WordVector word, uint32_t bound) {
-#if defined(__AVX512F__)
-  return _mm512_cmpge_epu32_mask((__m512i)word, _mm512_set1_epi32(static_cast<int32_t>(bound)));
-#else
-  return mask_bits((IntVector)(word >= bound));
 #endif
 }
 
