@@ -9,8 +9,8 @@
 #include <limits>
 #include <type_traits>
 
+#include "common/destination.h"
 #include "common/finish-inl.h"
-#include "common/prefetch.h"
 #include "common/unrolled.h"
 #include "common/vector.h"
 #include "common/whole_load.h"
@@ -38,9 +38,6 @@ struct Line {
 struct Pitch {
   int64_t column, tap;
 };
-
-// Where a row is written: to a buffer in the first cache, to a tensor, or to one past the caches.
-enum class Destination { buffer, tensor, streamed };
 
 // What becomes of a sum: clamps, in the registers that hold it; other activations once a row is
 // complete, or the call would push the sums out of the registers.

@@ -76,7 +76,7 @@ class Worker {
     const Row<float> y = output_row(tensors_.y, i);
     Finish by = finish_of(activator_.epilogue, bias());
     if (plan_.shape.channels_last) {
-      by.destination = destination(streaming && !by.activate);
+      by.destination = tensor_destination(streaming && !by.activate);
       correlate_output(i, by, y.data);
     } else {
       correlate_output(i, by, row_.data());
@@ -99,7 +99,7 @@ class Worker {
     Finish by = finish_of(none, nullptr);
     float* to = row_.data();
     if (plan_.direct && tensors_.dx) {
-      by.destination = destination(streaming);
+      by.destination = tensor_destination(streaming);
       to = dx.data;
     }
     if (sums) {
@@ -132,9 +132,6 @@ class Worker {
 
   int64_t span() const { return (vertical_.taps - 1) * vertical_.dilation + 1; }
   bool dz_is_dy() const { return plan_.shape.channels_last && !activator_.gradient; }
-  static Destination destination(bool streaming) {
-    return streaming ? Destination::streamed : Destination::tensor;
-  }
   const float* bias() const {
     return plan_.bias ? plan_.bias + group_ * plan_.group_width : nullptr;
   }

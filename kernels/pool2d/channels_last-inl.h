@@ -10,11 +10,6 @@
 
 namespace lamina::pool2d::LAMINA_ISA {
 
-inline bool should_stream(const float* to, int64_t size, int64_t run_length) {
-  return size * int64_t{sizeof(float)} >= streaming_bytes && is_aligned(to) &&
-         run_length % lanes == 0;
-}
-
 // ---- which inputs an output has ---------------------------------------------------------------
 
 // An input along an axis: a pixel of a window, or a window over a pixel; the tap between them, and
@@ -155,7 +150,8 @@ void average_rows(const float* x, const Geometry& g, Divisor divisor, float* y) 
                                                    divisor.of_columns(g.columns, stretch.first));
                 with_division(by, [&](auto finish) {
                   with_count(runs.size(), [&](auto count) {
-                    sum_of<Streaming>(runs.data(), count, repeats, finish, y + at);
+                    sum_of<tensor_destination(Streaming)>(runs.data(), count, repeats, finish,
+                                                          y + at);
                   });
                 });
               });
@@ -194,7 +190,8 @@ void max_gradient_rows(const float* dy, const uint8_t* places, const Geometry& g
              [&](const std::vector<Run>& runs, Repeats repeats, const Sources&, const Stretch&,
                  int64_t at) {
                with_count(runs.size(), [&](auto count) {
-                 sum_where_largest<Streaming>(runs.data(), count, repeats, dx + at);
+                 sum_where_largest<tensor_destination(Streaming)>(runs.data(), count, repeats,
+                                                                  dx + at);
                });
              });
 }
@@ -226,7 +223,7 @@ void average_gradient_rows(const float* dy, const Geometry& g, Divisor divisor, 
           return sum_of_shares<Streaming>(runs, divisors, repeats, dx + at);
         with_division(first, [&](auto finish) {
           with_count(runs.size(), [&](auto count) {
-            sum_of<Streaming>(runs.data(), count, repeats, finish, dx + at);
+            sum_of<tensor_destination(Streaming)>(runs.data(), count, repeats, finish, dx + at);
           });
         });
       });

@@ -37,10 +37,20 @@ struct Pairs {
   return {take_alternate(first, second, 0), take_alternate(first, second, 1)};
 }
 
+// Streaming: whole registers on their boundaries.
+template <bool Streaming>
 [[gnu::always_inline]] inline void store_pairs(float* to, Pairs pairs, int64_t count,
                                                const float* end) {
-  store_within(to, weave(pairs.even, pairs.odd, 0), count, end);
-  if (count > lanes) store_within(to + lanes, weave(pairs.even, pairs.odd, 1), count - lanes, end);
+  const auto store_half = [&](int half) __attribute__((always_inline)) {
+    const Vector v = weave(pairs.even, pairs.odd, half);
+    if constexpr (Streaming) {
+      store_streaming(to + half * lanes, v);
+    } else {
+      store_within(to + half * lanes, v, count - half * lanes, end);
+    }
+  };
+  store_half(0);
+  if (count > lanes) store_half(1);
 }
 
 // block(begin, end, to) writes what rows [begin, end) of windows give, `row_size` floats each, to
@@ -115,20 +125,35 @@ inline void average_halving(const float* x, const Geometry& g, Divisor divisor, 
                 });
 }
 
-// gradient(output, count, lower) of windows' upper or lower pixels.
+// Writes the gradients of rows [begin, end) of windows: gradient(output, count, lower) of windows'
+// upper or lower pixels.
+template <bool Streaming, typename Gradient>
+void spread_rows(int64_t width, int64_t begin, int64_t end, float* to, const Gradient& gradient) {
+  const float* const to_end = to + (end - begin) * 4 * width;
+  for (int64_t row = begin; row < end; ++row)
+    for (uint8_t lower : {0, 1}) {
+      for (int64_t at = 0; at < width; at += lanes) {
+        const int64_t count = std::min<int64_t>(lanes, width - at);
+        store_pairs<Streaming>(to + 2 * at, gradient(row * width + at, count, lower), 2 * count,
+                               to_end);
+      }
+      to += 2 * width;
+    }
+}
+
 template <typename Gradient>
 void spread(const Geometry& g, float* dx, const Gradient& gradient) {
   const int64_t width = g.columns.output_size;
+  if (should_stream(dx, g.inputs(), 2 * width)) {
+    parallel_for(g.images * g.channels * g.rows.output_size, grain_elements / (4 * width),
+                 [&](int64_t begin, int64_t end) {
+                   spread_rows<true>(width, begin, end, dx + begin * 4 * width, gradient);
+                   streaming_fence();
+                 });
+    return;
+  }
   for_row_blocks(g, 4 * width, dx, [&](int64_t begin, int64_t end, float* to) {
-    const float* const to_end = to + (end - begin) * 4 * width;
-    for (int64_t row = begin; row < end; ++row)
-      for (uint8_t lower : {0, 1}) {
-        for (int64_t at = 0; at < width; at += lanes) {
-          const int64_t count = std::min<int64_t>(lanes, width - at);
-          store_pairs(to + 2 * at, gradient(row * width + at, count, lower), 2 * count, to_end);
-        }
-        to += 2 * width;
-      }
+    spread_rows<false>(width, begin, end, to, gradient);
   });
 }
 

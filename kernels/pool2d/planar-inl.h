@@ -111,7 +111,8 @@ inline void average_bands(const float* x, const Geometry& g, Divisor divisor, fl
     split_rows(bands, x, plane, begin, end, 0.f, scratch.phases.data());
     const int64_t length = (end - begin - 1) * bands.pitch + bands.output_width;
     with_count(g.taps(), [&](auto fixed) {
-      sum_of<false>(scratch.runs.data(), fixed, {length, 1, 0, 0}, Keep(), scratch.sparse.data());
+      sum_of<Destination::buffer>(scratch.runs.data(), fixed, {length, 1, 0, 0}, Keep(),
+                                  scratch.sparse.data());
     });
     float* means = scratch.dense.data();
     for (int64_t row = begin; row < end; ++row)

@@ -84,7 +84,8 @@ inline void max_gradient_bands(const float* dy, const uint8_t* places, const Geo
                   dx + plane * g.rows.size * bands.input_width,
                   [&](const std::vector<Run>& of_phase, int64_t length, float* to) {
                     with_count(std::ssize(of_phase), [&](auto fixed) {
-                      sum_where_largest<false>(of_phase.data(), fixed, {length, 1, 0, 0}, to);
+                      sum_where_largest<Destination::buffer>(of_phase.data(), fixed,
+                                                             {length, 1, 0, 0}, to);
                     });
                   });
   });
@@ -107,7 +108,8 @@ inline void average_gradient_bands(const float* dy, const Geometry& g, Divisor d
                       dx + plane * g.rows.size * bands.input_width,
                       [&](const std::vector<Run>& of_phase, int64_t length, float* to) {
                         with_count(std::ssize(of_phase), [&](auto fixed) {
-                          sum_of<false>(of_phase.data(), fixed, {length, 1, 0, 0}, Keep(), to);
+                          sum_of<Destination::buffer>(of_phase.data(), fixed, {length, 1, 0, 0},
+                                                      Keep(), to);
                         });
                       });
       });

@@ -7,6 +7,8 @@
 #include <limits>
 #include <type_traits>
 
+#include "common/destination.h"
+#include "common/prefetch.h"
 #include "common/whole_load.h"
 #include "pool2d/places-inl.h"
 #include "pool2d/pool2d.h"
@@ -14,6 +16,12 @@
 namespace lamina::pool2d::LAMINA_ISA {
 
 constexpr int64_t grain_elements = 16 * 1024;  // fewer do not repay a thread
+
+// Runs of so many floats each, one after the other.
+inline bool should_stream(const float* to, int64_t size, int64_t run_length) {
+  return size * int64_t{sizeof(float)} >= streaming_bytes && is_aligned(to) &&
+         run_length % lanes == 0;
+}
 
 // A tap's run of inputs, or a window's run of gradients; a run of places lies beside the latter.
 struct Run {
@@ -120,15 +128,16 @@ void max_of(const Run* runs, Count count, Repeats repeats, float* y, uint8_t* pl
 }
 
 // dx = the sum of the runs' gradients whose place is the run's tap.
-template <bool Streaming, typename Count>
+template <Destination To, typename Count>
 void sum_where_largest(const Run* runs, Count count, Repeats repeats, float* dx) {
   const auto run = hoist(runs, count);
   for_repeats(repeats, [&](int64_t from, int64_t to, auto width) {
+    for (int64_t r = 0; r < count; ++r) prefetch(run[r].values + from + prefetch_distance);
     Vector sum{};
     for (int64_t r = 0; r < count; ++r)
       sum = Places(run[r].places + from, width)
                 .add_where(Places(run[r].tap), sum, load_whole(run[r].values + from, width));
-    put<Streaming>(dx + to, sum, width);
+    write<To>(dx + to, sum, width);
   });
 }
 
@@ -155,13 +164,14 @@ template <typename Body>
 }
 
 // y = finish(the sum of the runs).
-template <bool Streaming, typename Count, typename Finish>
+template <Destination To, typename Count, typename Finish>
 void sum_of(const Run* runs, Count count, Repeats repeats, const Finish& finish, float* y) {
   const auto run = hoist(runs, count);
   for_repeats(repeats, [&](int64_t from, int64_t to, auto width) {
+    for (int64_t r = 0; r < count; ++r) prefetch(run[r].values + from + prefetch_distance);
     Vector sum{};
     for (int64_t r = 0; r < count; ++r) sum += load(run[r].values + from, width);
-    put<Streaming>(y + to, finish(sum), width);
+    write<To>(y + to, finish(sum), width);
   });
 }
 
