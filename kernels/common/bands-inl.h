@@ -31,10 +31,10 @@ struct Bands {
   int64_t per_plane;   // bands
   int64_t phase_size;  // floats to a phase of a band, what it overlaps and overruns included
 
-  // Pixels are `group` floats wide; a band's phases have room for `halo` more rows than those that
-  // have `size` elements of the input.
+  // Pixels are `group` floats wide; a band's phases have room for `halo` more rows than the
+  // `most_rows` that it has.
   Bands(const Axis& of_rows, const Axis& of_columns, int64_t group, int64_t planes,
-        int64_t elements, int64_t halo = 0, int64_t size = band_elements)
+        int64_t elements, int64_t halo = 0, int64_t most_rows = band_elements)
       : rows(of_rows),
         columns(of_columns),
         group(group),
@@ -42,7 +42,8 @@ struct Bands {
         pitch(columns.span * group),
         input_width(columns.size * group),
         output_width(columns.output_size * group),
-        height(std::clamp<int64_t>(size / (pitch * rows.stride * columns.stride), 1, elements)),
+        height(std::clamp<int64_t>(band_elements / (pitch * rows.stride * columns.stride), 1,
+                                   std::min(elements, most_rows))),
         per_plane((elements + height - 1) / height),
         phase_size((height + halo + rows.reach + 1) * pitch + columns.reach * group + slack) {
     for (const Phase& phase : columns.phases) {
@@ -55,6 +56,8 @@ struct Bands {
   int64_t phase_at(int64_t row_phase, int64_t column_phase) const {
     return (row_phase * columns.stride + column_phase) * phase_size;
   }
+  // Floats from a band to the next one of a tensor that has `row` to a row of elements.
+  int64_t ahead(int64_t row) const { return std::max(prefetch_distance, height * row); }
   int64_t phases_size() const { return rows.stride * columns.stride * phase_size; }
   bool goes_by_two() const { return columns.stride == 2 && group == 1; }
 

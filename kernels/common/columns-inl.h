@@ -47,10 +47,14 @@ class PixelRange {
   LaneRange ranges_[Stride];
 };
 
-// Planes and their rows follow one another in memory.
+// Rows of elements to a band: so few that the next one is fetched while it is worked on, and that
+// its results, copied past the caches, are on their way meanwhile.
+constexpr int64_t direct_band_rows = 14;
+
+// A band ahead: rows and planes follow one another in memory, but columns are walked downwards.
 template <int Stride>
-[[gnu::always_inline]] inline void prefetch_pixels(const float* from) {
-  for (int part = 0; part < Stride; ++part) prefetch(from + part * lanes + prefetch_distance);
+[[gnu::always_inline]] inline void prefetch_pixels(const float* from, int64_t ahead) {
+  for (int part = 0; part < Stride; ++part) prefetch(from + part * lanes + ahead);
 }
 
 // The columns that the taps of a window's row read, `Stride` of them at once.

@@ -27,6 +27,7 @@ constexpr int direct_block_rows = 7;
 struct PlaneRows {
   const float* data;
   int64_t begin, end, width;
+  int64_t ahead;  // floats to the next band
 
   // Bit k: whether it has row first + k.
   [[gnu::always_inline]] uint32_t has(int64_t first) const {
@@ -68,7 +69,8 @@ void correlate_rows(const std::vector<WindowColumns<Stride, Taps>>& columns, int
           const float* from = x.data + first_row * x.width + pixel;
           unrolled<(n - 1) * Stride + Taps>([&](auto below) LAMINA_INLINE {
             if (has >> below() & 1) {
-              if constexpr (first == 0 && below() >= Taps - Stride) prefetch_pixels<Stride>(from);
+              if constexpr (first == 0 && below() >= Taps - Stride)
+                prefetch_pixels<Stride>(from, x.ahead);
               Vector pixels[Stride];
               sources[shift()].load(from + first, pixels);
               unrolled<n>([&](auto k) LAMINA_INLINE {
@@ -109,7 +111,7 @@ void gradient_rows(const std::vector<ElementColumns<Stride, Taps>>& columns, int
           const float* from = x.data + first_row * x.width + pixel;
           unrolled<n * Stride>([&](auto k) LAMINA_INLINE {
             if (has >> k() & 1) {
-              prefetch_pixels<Stride>(from);
+              prefetch_pixels<Stride>(from, x.ahead);
               range.load(from, pixels[k() / Stride][k() % Stride]);
             }
             advance(from, x.width);
@@ -126,7 +128,7 @@ void gradient_rows(const std::vector<ElementColumns<Stride, Taps>>& columns, int
           const float* from = dz.data + (row - reach) * dz.width + column;
           unrolled<n + reach>([&](auto below) LAMINA_INLINE {
             if (has_window >> below() & 1) {
-              if constexpr (first == 0 && below() >= reach) prefetch_pixels<1>(from);
+              if constexpr (first == 0 && below() >= reach) prefetch_pixels<1>(from, dz.ahead);
               Vector gradient[1];
               windows[shift()].load(from - shift(), gradient);
               unrolled<n>([&](auto k) LAMINA_INLINE {

@@ -38,7 +38,7 @@ template <int Stride, int Taps>
 void forward_direct(const float* x, const float* weight, const float* bias, const Shape& shape,
                     Epilogue epilogue, float* y) {
   const int64_t height = shape.vertical.output_size, pixels = shape.vertical.size;
-  const Bands bands = bands_of(shape, height);
+  const Bands bands = bands_of(shape, height, 0, direct_band_rows);
   const auto columns = WindowColumns<Stride, Taps>::of(shape.horizontal);
   const Finish by = finish_of(epilogue, nullptr);
   const bool streaming = should_copy_past(y, bands.planes * height * bands.output_width);
@@ -48,7 +48,8 @@ void forward_direct(const float* x, const float* weight, const float* bias, cons
   };
   bands.run<Scratch>(height, [&](Scratch& scratch, int64_t plane, int64_t begin, int64_t end) {
     const int64_t c = plane % shape.channels;
-    const PlaneRows source = {x + plane * pixels * bands.input_width, 0, pixels, bands.input_width};
+    const PlaneRows source = {x + plane * pixels * bands.input_width, 0, pixels, bands.input_width,
+                              bands.ahead(Stride * bands.input_width)};
     float* const place = y + (plane * height + begin) * bands.output_width;
     float* const to = streaming ? scratch.rows.data() : place;
     correlate_rows(columns, shape.vertical.before, source, weight + c * shape.taps(),
@@ -81,9 +82,10 @@ class DirectGradient {
     const int64_t c = plane % shape_.channels, width = bands_.input_width;
     const bool is_first = begin == 0;
     begin += first_, end += first_;
-    const PlaneRows x = {tensors_.x + plane * vertical.size * width, 0, vertical.size, width};
+    const PlaneRows x = {tensors_.x + plane * vertical.size * width, 0, vertical.size, width,
+                         bands_.ahead(Stride * width)};
     PlaneRows dz = {tensors_.dy + plane * vertical.output_size * bands_.output_width, 0,
-                    vertical.output_size, bands_.output_width};
+                    vertical.output_size, bands_.output_width, bands_.ahead(bands_.output_width)};
     if (activator_.gradient) dz = through_activation(x, dz, c, begin, end);
 
     const int64_t first_row = std::max<int64_t>(0, begin * Stride - vertical.before);
@@ -126,7 +128,7 @@ class DirectGradient {
                    finish_of({Activation::none, 0.f}, nullptr), first, last, width, dz_.data());
     activator_.gradient(dy.data + first * width, (last - first) * width,
                         activator_.epilogue.negative_slope, dz_.data());
-    return {dz_.data() - first * width, first, last, width};
+    return {dz_.data() - first * width, first, last, width, 0};
   }
 
   void add_sums(int64_t c, const PlaneRows& dz, int64_t begin, int64_t end) {

@@ -215,7 +215,7 @@ inline bool backward_planes(const float* x, const float* dy, const float* weight
   bool finite = true;
   if (with_direct_loops(shape, [&]<int Stride, int Taps>() {
         const int64_t elements = row_elements(vertical) - vertical.before / Stride;
-        const Bands bands = bands_of(shape, elements);
+        const Bands bands = bands_of(shape, elements, 0, direct_band_rows);
         finite = add_gradients(
             shape, elements, bands, streaming,
             [&] {

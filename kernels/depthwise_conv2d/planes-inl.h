@@ -10,8 +10,10 @@
 
 namespace lamina::depthwise_conv2d::LAMINA_ISA {
 
-inline Bands bands_of(const Shape& shape, int64_t elements, int64_t halo = 0) {
-  return {shape.vertical, shape.horizontal, 1, shape.images * shape.channels, elements, halo};
+inline Bands bands_of(const Shape& shape, int64_t elements, int64_t halo = 0,
+                      int64_t most_rows = band_elements) {
+  return {shape.vertical, shape.horizontal, 1, shape.images * shape.channels, elements,
+          halo,           most_rows};
 }
 
 // Floats of a sum, after which it goes on in float64: where a register has few lanes, a band's in

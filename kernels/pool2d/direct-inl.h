@@ -37,10 +37,8 @@ bool with_direct_loops([[maybe_unused]] const Geometry& g, [[maybe_unused]] cons
   }
 }
 
-// Pixels are then prefetched while the band before is worked on, and its results, copied past the
-// caches, are still on their way when the next one begins.
 inline Bands direct_bands_of(const Geometry& g, int64_t elements) {
-  return {g.rows, g.columns, 1, g.images * g.channels, elements, 0, 2 * prefetch_distance};
+  return {g.rows, g.columns, 1, g.images * g.channels, elements, 0, direct_band_rows};
 }
 
 // ---- forward ----------------------------------------------------------------------------------
@@ -48,7 +46,8 @@ inline Bands direct_bands_of(const Geometry& g, int64_t elements) {
 // Rows [begin, end) of a plane's windows, the first of them to `to`.
 template <int Stride, int Taps, bool WithPlaces>
 void max_of_rows(const std::vector<WindowColumns<Stride, Taps>>& columns, const float* plane,
-                 const Geometry& g, int64_t begin, int64_t end, float* to, uint8_t* places) {
+                 const Geometry& g, int64_t ahead, int64_t begin, int64_t end, float* to,
+                 uint8_t* places) {
   const Vector lowest = broadcast(-std::numeric_limits<float>::infinity());
   const lamina::Axis rows = g.rows;
   const int64_t width = g.columns.output_size, size = (end - begin) * width;
@@ -62,7 +61,7 @@ void max_of_rows(const std::vector<WindowColumns<Stride, Taps>>& columns, const 
       Largest largest{lowest, first_tap + Places(Taps)};
       if (!rows.contains(row)) return largest;
       const float* const from = plane + row * pixels_width + pixel;
-      prefetch_pixels<Stride>(from);
+      prefetch_pixels<Stride>(from, ahead);
       unrolled<shifts<Stride, Taps>>([&](auto shift) LAMINA_INLINE {
         Vector pixels[Stride];
         sources[shift].load(from + shift * Stride, pixels, lowest);
@@ -109,7 +108,8 @@ void max_direct(const float* x, const Geometry& g, float* y, uint8_t* places) {
     const int64_t at = (plane * height + begin) * width;
     float* const to = streaming ? scratch.rows.data() : y + at;
     max_of_rows<Stride, Taps, WithPlaces>(columns, x + plane * g.rows.size * g.columns.size, g,
-                                          begin, end, to, WithPlaces ? places + at : nullptr);
+                                          bands.ahead(Stride * bands.input_width), begin, end, to,
+                                          WithPlaces ? places + at : nullptr);
     if (streaming) copy_out(to, (end - begin) * width, true, y + at);
   });
 }
@@ -125,8 +125,8 @@ struct Gradients {
 // Rows [begin, end) of a plane's elements; pixel row r's gradient to dx + r * width.
 template <int Stride, int Taps>
 void max_gradient_of_rows(const std::vector<ElementColumns<Stride, Taps>>& columns, const float* dy,
-                          const uint8_t* places, const Geometry& g, int64_t plane, int64_t begin,
-                          int64_t end, float* dx) {
+                          const uint8_t* places, const Geometry& g, int64_t ahead, int64_t plane,
+                          int64_t begin, int64_t end, float* dx) {
   constexpr int reach = (Taps - 1) / Stride, count = shifts<Stride, Taps>;
   const lamina::Axis rows = g.rows;
   const int64_t height = rows.output_size, width = g.columns.output_size;
@@ -137,7 +137,7 @@ void max_gradient_of_rows(const std::vector<ElementColumns<Stride, Taps>>& colum
       const int64_t at = (plane * height + row) * width + column;
       for (Gradients& none : to) none = {Vector{}, Places(0)};
       if (row < 0 || row >= height) return;
-      prefetch_pixels<1>(dy + at);
+      prefetch_pixels<1>(dy + at, ahead);
       unrolled<count>([&](auto shift) LAMINA_INLINE {
         Vector value[1];
         windows[shift].load(dy + at - shift, value);
@@ -187,7 +187,8 @@ void max_gradient_direct(const float* dy, const uint8_t* places, const Geometry&
     const int64_t rows = std::min(g.rows.size, g.rows.source(end, 0)) - row;
     float* const place = dx + (plane * g.rows.size + row) * width;
     float* const to = streaming ? scratch.rows.data() : place;
-    max_gradient_of_rows<Stride, Taps>(columns, dy, places, g, plane, begin, end, to - row * width);
+    max_gradient_of_rows<Stride, Taps>(columns, dy, places, g, bands.ahead(bands.output_width),
+                                       plane, begin, end, to - row * width);
     if (streaming) copy_out(to, rows * width, true, place);
   });
 }
