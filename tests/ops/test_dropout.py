@@ -28,7 +28,14 @@ def test_rate(p):
     assert stats.binomtest(dropped, size, p).pvalue > 1e-4
 
 
-@pytest.mark.parametrize("lag", [1, 2, 15, 16, 63, 64, 65, 4096])
+def test_rates_beside_0_and_1():
+    size = 4_000_000
+    assert kept(size, 1e-6, seed_of(15)).all()
+    assert stats.binomtest(int(kept(size, 1 - 1e-6, seed_of(15)).sum()), size, 2**-16).pvalue > 1e-4
+    assert not kept(size, 1.0, seed_of(15)).any()
+
+
+@pytest.mark.parametrize("lag", [1, 2, 15, 16, 17, 32, 112, 127, 128, 129, 4096])
 def test_positions_are_independent(lag):
     mask = kept(2_000_000, 0.3, seed_of(12)).double() - 0.7
     correlation = float((mask[:-lag] * mask[lag:]).mean()) / (0.3 * 0.7)

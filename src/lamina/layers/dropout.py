@@ -40,7 +40,7 @@ class Dropout(keras.layers.Dropout):
     """Keras's ``Dropout``; the arguments are Keras's.
 
     Args:
-        rate: probability of a zero, in [0, 1].
+        rate: probability of a zero, in [0, 1]; on the CPU the nearest multiple of 1/65536.
         noise_shape: shape of the mask, broadcast over the input; None in it takes the input's
             size. None draws each number by itself.
         seed: integer; None draws one when the layer is made.

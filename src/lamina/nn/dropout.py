@@ -29,7 +29,7 @@ class Dropout(torch.nn.Dropout):
     """Zeroes elements at random in training and scales the rest; ``torch.nn.Dropout``, and more.
 
     Args:
-        p: probability of a zero, in [0, 1].
+        p: probability of a zero, in [0, 1]; on the CPU the nearest multiple of 1/65536.
         inplace: overwrite the input.
         noise_shape: shape of the mask, broadcast over the input: 1 to share one draw along an axis,
             None for the axis's own size. (None, 1, 1, 1) drops whole images.

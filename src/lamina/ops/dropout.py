@@ -39,7 +39,8 @@ def dropout(
 
     Args:
         x: any shape and memory format; the output has the same.
-        p: probability of zero, in [0, 1].
+        p: probability of zero, in [0, 1]. Random numbers have 16 bits: the kernels take the nearest
+            multiple of 1/65536, below 1 unless p is 1.
         training: else ``x`` itself is returned.
         noise_shape: the mask's shape, 1 where it is shared along an axis; None in the sequence
             takes the input's size. Default: a mask of x's shape.
