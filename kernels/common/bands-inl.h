@@ -4,6 +4,7 @@
 // Element e of an axis stands for window e, and for the pixels e * stride - before + phase.
 #pragma once
 
+#include <limits>
 #include <vector>
 
 #include "common/parallel_for.h"
@@ -13,6 +14,7 @@ namespace lamina {
 inline namespace LAMINA_ISA {
 
 constexpr int64_t band_elements = 4096;  // of the input, in the first cache
+constexpr int64_t any_rows = std::numeric_limits<int64_t>::max();
 
 // A row's run in a phase: `width` floats of pixels behind `lead` of padding; `margin` lies between
 // them and those of the next row.
@@ -31,10 +33,10 @@ struct Bands {
   int64_t per_plane;   // bands
   int64_t phase_size;  // floats to a phase of a band, what it overlaps and overruns included
 
-  // Pixels are `group` floats wide; a band's phases have room for `halo` more rows than the
-  // `most_rows` that it has.
+  // Pixels are `group` floats wide. A band has at most `most_rows` of elements, its phases room for
+  // `halo` more.
   Bands(const Axis& of_rows, const Axis& of_columns, int64_t group, int64_t planes,
-        int64_t elements, int64_t halo = 0, int64_t most_rows = band_elements)
+        int64_t elements, int64_t halo = 0, int64_t most_rows = any_rows)
       : rows(of_rows),
         columns(of_columns),
         group(group),

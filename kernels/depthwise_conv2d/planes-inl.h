@@ -11,7 +11,7 @@
 namespace lamina::depthwise_conv2d::LAMINA_ISA {
 
 inline Bands bands_of(const Shape& shape, int64_t elements, int64_t halo = 0,
-                      int64_t most_rows = band_elements) {
+                      int64_t most_rows = any_rows) {
   return {shape.vertical, shape.horizontal, 1, shape.images * shape.channels, elements,
           halo,           most_rows};
 }
