@@ -13,7 +13,7 @@ inline constexpr int64_t prefetch_distance = 1024;
 // the caches took up to one and a half times as long.
 [[gnu::always_inline]] inline void prefetch(const float* line) { __builtin_prefetch(line, 0, 2); }
 
-// The same for a line that will be written, whole.
+// Asks for a line that will be written.
 [[gnu::always_inline]] inline void prefetch_to_write(const float* line) {
   __builtin_prefetch(line, 1);
 }

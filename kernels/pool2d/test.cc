@@ -191,6 +191,10 @@ int main() {
       compare_max(tested, {6, 64, overlapping, overlapping, channels_last}, channels_last, true);
       compare_max(tested, {9, 64, tiled, tiled, channels_last}, channels_last, true);
       compare_average(tested, {9, 64, tiled, tiled, channels_last}, {true, 0}, channels_last);
+      // Rows of whole registers, which go past the caches where they lie.
+      const pool2d::Axis whole = axis(128, 2, 2);
+      compare_max(tested, {7, 64, whole, whole, channels_last}, 0, true);
+      compare_average(tested, {7, 64, whole, whole, channels_last}, {true, 0}, 0);
       compare_max(tested, {1, 2, axis(3, 3, 1, 1, 1), axis(9001, 2, 2), channels_last}, 0, true);
       compare_max(tested, {1, 33, axis(20, 16, 1), axis(20, 16, 1), channels_last}, 0, true);
       for (Extent extent : {Extent{1, 1, 1, channels_last},
