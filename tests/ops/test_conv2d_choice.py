@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from lamina import set_numerics
-from lamina.ops import calibration, conv2d_choice
+from lamina.ops import calibration, conv2d_choice, conv2d_timing
 from lamina.theory import conv2d as theory
 from lamina.theory.limits import Machine
 
@@ -28,6 +28,52 @@ def test_the_machine_decides(monkeypatch, name, case):
     for pass_ in conv2d_choice.PASSES:
         on(monkeypatch, **{name: 1.0})
         assert [conv2d_choice.choose(case.of(pass_)) for _ in range(3)] == [name] * 3
+
+
+def on_passes(monkeypatch, around, **seconds):
+    """A machine on which a pass takes what its algorithm's call does, and ours something more."""
+    machines = {
+        pass_: Machine(
+            1e18,
+            1e18,
+            overhead={
+                **dict.fromkeys(conv2d_choice.CANDIDATES, 1.0),
+                **{name: of_pass[i] for name, of_pass in seconds.items()},
+                conv2d_timing.AROUND: around,
+            },
+        )
+        for i, pass_ in enumerate(conv2d_choice.PASSES)
+    }
+    known = calibration.Calibration(machines, "now")
+    monkeypatch.setattr(calibration, "_known", {CASE.threads: known})
+
+
+POINTWISE = theory.problem((4, 64, 28, 28), 64, 1, threads=2)
+
+
+def test_pytorchs_op_is_taken_where_all_passes_together_are_faster(monkeypatch):
+    inference, training = ("forward",), conv2d_choice.PASSES
+    # Ours gains in the first pass; what is around it costs as much.
+    passes = {"onednn": (0.5, 0.5, 0.5), "direct": (0.25, 0.6, 0.6)}
+    on_passes(monkeypatch, 0.0, **passes)
+    assert not conv2d_choice.leaves_to_pytorch(POINTWISE, inference)
+    assert not conv2d_choice.leaves_to_pytorch(POINTWISE, training)
+    on_passes(monkeypatch, 0.2, **passes)
+    assert not conv2d_choice.leaves_to_pytorch(POINTWISE, inference)
+    assert conv2d_choice.leaves_to_pytorch(POINTWISE, training)
+    on_passes(monkeypatch, 0.3, **passes)
+    assert conv2d_choice.leaves_to_pytorch(POINTWISE, inference)
+
+
+def test_a_dense_layer_is_ours_where_all_passes_together_are_faster(monkeypatch):
+    inference, training = ("forward",), conv2d_choice.PASSES
+    passes = {"matrix_product": (0.5, 0.5, 0.5), "direct": (0.25, 0.6, 0.6)}
+    on_passes(monkeypatch, 0.01, **passes)
+    assert conv2d_choice.beats_matrix_product(POINTWISE, inference)
+    assert conv2d_choice.beats_matrix_product(POINTWISE, training)
+    on_passes(monkeypatch, 0.2, **passes)
+    assert conv2d_choice.beats_matrix_product(POINTWISE, inference)
+    assert not conv2d_choice.beats_matrix_product(POINTWISE, training)
 
 
 def test_fewer_products_decide_at_stride_2_where_channels_are_many(monkeypatch):

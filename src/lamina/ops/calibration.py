@@ -32,9 +32,9 @@ LARGE = 20_000_000
 tenth of a millisecond."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Calibration:
-    """The machine as each pass of a convolution meets it.
+    """The machine as each pass of a convolution meets it; one equals itself alone.
 
     Args:
         machines: by pass.
@@ -47,8 +47,8 @@ class Calibration:
     file: Path | None = None
 
 
-def machine(problem: Problem) -> Machine:
-    """The machine as this problem meets it; a large one has it calibrated first.
+def known_for(problem: Problem) -> Calibration:
+    """The figures in force for this problem; a large one has the machine calibrated first.
 
     Nothing is measured while somebody traces, compiles or watches, in a forked child, or without
     kernels.
@@ -56,7 +56,12 @@ def machine(problem: Problem) -> Machine:
     known = _known.get(problem.threads)
     if known is None or (known is SHIPPED and problem.macs >= LARGE and _may_measure()):
         known = _find(problem.threads, measuring=problem.macs >= LARGE and _may_measure())
-    return known.machines[problem.pass_]
+    return known
+
+
+def machine(problem: Problem) -> Machine:
+    """The machine as this problem's pass meets it; measured as for ``known_for``."""
+    return known_for(problem).machines[problem.pass_]
 
 
 def current() -> Calibration:

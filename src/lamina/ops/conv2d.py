@@ -7,7 +7,7 @@ Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -145,14 +145,23 @@ def _is_pytorchs(
     groups: int,
     algorithm: str,
 ) -> bool:
-    """Whether auto takes PyTorch's own in every pass: it then costs nothing of ours."""
+    """Whether auto takes PyTorch's own op: it then costs nothing of ours."""
     if algorithm != "auto" or not native.sizes_are_known(x):
         return False  # the op chooses when it runs
     images = x if x.dim() == 4 else x.unsqueeze(0)
     case = _problem(images, weight, stride, (*padding[0], *padding[1]), dilation, groups, "forward")
-    if not _differentiates(x, weight):
-        return conv2d_choice.choose(case) == "onednn"
-    return all(conv2d_choice.choose(case.of(pass_)) == "onednn" for pass_ in conv2d_choice.PASSES)
+    return conv2d_choice.leaves_to_pytorch(case, passes(x, weight))
+
+
+def passes(x: Tensor, weight: Tensor) -> tuple[Pass, ...]:
+    """Those that a call on these tensors will ask for."""
+    if not torch.is_grad_enabled():
+        return ("forward",)
+    return (
+        "forward",
+        *(("input_gradient",) if x.requires_grad else ()),
+        *(("weight_gradient",) if weight.requires_grad else ()),
+    )
 
 
 # ---- the op: what an algorithm's passes have in common ------------------------------------------
@@ -167,26 +176,53 @@ def _problem(
     groups: int,
     pass_: Pass,
 ) -> Problem:
-    top, bottom, left, right = padding
-    kernel_size = (weight.shape[2], weight.shape[3])
-    sides = ((top, bottom), (left, right))
-    stride, dilation = (stride[0], stride[1]), (dilation[0], dilation[1])
-    rows, columns = shapes.window_output_size(
-        (x.shape[2], x.shape[3]), kernel_size, stride, sides, dilation
+    """Of real tensors: their sizes are known."""
+    return _remembered_problem(
+        tuple(x.shape),
+        tuple(weight.shape),
+        tuple(stride),
+        tuple(padding),
+        tuple(dilation),
+        groups,
+        pass_,
+        torch.get_num_threads(),
+        native.lanes(),
+        native.is_channels_last(x),
     )
+
+
+def _problem_of(
+    input_shape: Any,
+    weight_shape: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    pass_: Pass = "forward",
+    threads: int = 1,
+    lanes: int = 1,
+    channels_last: bool = True,
+) -> Problem:
+    top, bottom, left, right = padding
+    kernel_size, sides = weight_shape[2:], ((top, bottom), (left, right))
+    rows, columns = shapes.window_output_size(input_shape[2:], kernel_size, stride, sides, dilation)
     return Problem(
-        (x.shape[0], x.shape[1], x.shape[2], x.shape[3]),
-        (x.shape[0], weight.shape[0], rows, columns),
+        input_shape,
+        (input_shape[0], weight_shape[0], rows, columns),
         kernel_size,
         stride,
         sides,
         dilation,
         groups,
         pass_,
-        torch.get_num_threads(),
-        lanes=native.lanes(),
-        channels_last=native.is_channels_last(x),
+        threads,
+        lanes=lanes,
+        channels_last=channels_last,
     )
+
+
+# What a small convolution takes is of the order of what working this out takes.
+_remembered_problem = lru_cache(maxsize=4096)(_problem_of)
 
 
 def _is_channels_last(x: Tensor, weight: Tensor) -> bool:
@@ -231,7 +267,10 @@ def _kernel(
 
 def _fake(x: Tensor, weight: Tensor, scale: Any, shift: Any, *options: Any) -> Tensor:
     stride, padding, dilation, groups, *_ = options
-    problem = _problem(x, weight, stride, padding, dilation, groups, "forward")
+    # Sizes may be symbols, which nothing remembers.
+    problem = _problem_of(
+        tuple(x.shape), tuple(weight.shape), stride, tuple(padding), dilation, groups
+    )
     return native.fake_empty(x, problem.output_shape, _is_channels_last(x, weight))
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 
 from lamina.ops import calibration, conv2d_timing
+from lamina.ops.calibration import Calibration
 from lamina.ops.numerics import get_numerics
 from lamina.theory import conv2d_algorithms as theory
 from lamina.theory import validation
 from lamina.theory.conv2d_problem import Pass, Problem
-from lamina.theory.limits import Machine
 from lamina.theory.shapes import Pair
 
 ALGORITHMS = ("auto", "direct", "im2col", "winograd", "fft", "onednn")
@@ -70,7 +70,8 @@ def resolve(algorithm: str, problem: Problem) -> str:
     if algorithm == "auto":
         return choose(problem)
     if algorithm == "winograd":
-        return _fastest_of(tuple(name for name in WINOGRAD if serves(name, problem)), problem)
+        names = tuple(name for name in WINOGRAD if serves(name, problem))
+        return _fastest_of(names, problem, calibration.known_for(problem))
     validation.one_of(algorithm, "algorithm", RUNNING)
     if not serves(algorithm, problem):
         raise ValueError(f"algorithm: {algorithm!r} does not serve {problem}")
@@ -79,16 +80,18 @@ def resolve(algorithm: str, problem: Problem) -> str:
 
 def choose(problem: Problem) -> str:
     """The fastest by the cost model, as this machine is calibrated."""
+    return _choose(problem, get_numerics() == "strict", calibration.known_for(problem))
+
+
+def leaves_to_pytorch(problem: Problem, passes: tuple[Pass, ...]) -> bool:
+    """Whether PyTorch's own op takes less for these passes than ours with the fastest in each."""
     strict = get_numerics() == "strict"
-    names = tuple(
-        name for name in CANDIDATES if serves(name, problem) and not (strict and name in WINOGRAD)
-    )
-    return _fastest_of(names, problem)
+    return _leaves_to_pytorch(problem, passes, strict, calibration.known_for(problem))
 
 
-def beats_matrix_product(problem: Problem) -> bool:
-    """Whether our kernel is the faster one for a dense layer, written as a convolution."""
-    return _fastest_of(("matrix_product", "direct"), problem) == "direct"
+def beats_matrix_product(problem: Problem, passes: tuple[Pass, ...]) -> bool:
+    """Whether our op is the faster one for a dense layer, written as a convolution."""
+    return _beats_matrix_product(problem, passes, calibration.known_for(problem))
 
 
 def serves(name: str, problem: Problem) -> bool:
@@ -100,9 +103,7 @@ def serves(name: str, problem: Problem) -> bool:
     return theory.why_not(name, problem) is None
 
 
-def _fastest_of(names: tuple[str, ...], problem: Problem) -> str:
-    return _fastest(names, problem, calibration.machine(problem))
-
+# ---- predictions, remembered: working them out takes longer than a small convolution ------------
 
 _TIE = 1.05
 """Predictions are no closer than that. A tie goes to the kernels, whose results are in ready
@@ -110,9 +111,42 @@ memory: PyTorch's may be in fresh pages, which depends on what else the process 
 
 
 @lru_cache(maxsize=4096)
-def _fastest(names: tuple[str, ...], problem: Problem, machine: Machine) -> str:
-    def seconds(name: str) -> float:
-        predicted = conv2d_timing.cost(name, problem).predicted_time(machine)
-        return predicted * (_TIE if name == "onednn" else 1)
+def _choose(problem: Problem, strict: bool, known: Calibration) -> str:
+    names = tuple(
+        name for name in CANDIDATES if serves(name, problem) and not (strict and name in WINOGRAD)
+    )
+    return _fastest_of(names, problem, known)
 
-    return min(names, key=seconds)
+
+@lru_cache(maxsize=4096)
+def _leaves_to_pytorch(
+    problem: Problem, passes: tuple[Pass, ...], strict: bool, known: Calibration
+) -> bool:
+    ours = theirs = 0.0
+    for case in map(problem.of, passes):
+        ours += _seconds(_choose(case, strict, known), case, known) + _around(case, known)
+        theirs += _seconds("onednn", case, known)
+    return theirs < ours
+
+
+@lru_cache(maxsize=4096)
+def _beats_matrix_product(problem: Problem, passes: tuple[Pass, ...], known: Calibration) -> bool:
+    ours = theirs = 0.0
+    for case in map(problem.of, passes):
+        ours += _seconds("direct", case, known) + _around(case, known)
+        theirs += _seconds("matrix_product", case, known)
+    return ours < theirs
+
+
+def _fastest_of(names: tuple[str, ...], problem: Problem, known: Calibration) -> str:
+    return min(names, key=lambda name: _seconds(name, problem, known))
+
+
+def _seconds(name: str, problem: Problem, known: Calibration) -> float:
+    predicted = conv2d_timing.cost(name, problem).predicted_time(known.machines[problem.pass_])
+    return predicted * (_TIE if name == "onednn" else 1)
+
+
+def _around(problem: Problem, known: Calibration) -> float:
+    """Seconds that our op takes around a kernel and PyTorch's does not."""
+    return known.machines[problem.pass_].overhead.get(conv2d_timing.AROUND, 0.0)

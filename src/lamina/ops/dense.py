@@ -3,7 +3,7 @@
 It is the convolution of one row of pixels, each a vector of inputs, by 1×1 kernels. From some
 number of rows on that kernel is faster than PyTorch's matrix product, which is MKL's: measured on
 a processor of AMD with AVX-512, of which MKL uses half, twice as fast from sixteen rows on. With
-few rows it reads the weights where they lie.
+few rows it reads the weights where they lie. Which is called the cost model says.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lamina.ops import checks, conv2d_choice, native
-from lamina.ops.conv2d import convolve
+from lamina.ops.conv2d import convolve, passes
 from lamina.theory.conv2d_problem import Problem
 
 
@@ -81,4 +81,4 @@ def _is_ours(x: Tensor, weight: Tensor, bias: Tensor | None, rows: int) -> bool:
         threads=torch.get_num_threads(),
         lanes=native.lanes(),
     )
-    return conv2d_choice.beats_matrix_product(problem)
+    return conv2d_choice.beats_matrix_product(problem, passes(x, weight))
