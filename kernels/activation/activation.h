@@ -22,14 +22,32 @@ enum class Function : int32_t {
   gelu_tanh,
 };
 
+// Whether the slope takes two values alone: a bit then says which.
+constexpr bool has_two_slopes(Function function) {
+  return function == Function::relu || function == Function::relu6 ||
+         function == Function::leaky_relu || function == Function::hardsigmoid;
+}
+
+// Elements whose bits share a word.
+constexpr int64_t word_elements = 32;
+
 struct Kernels {
   // `negative_slope` is leaky_relu's.
   void (*forward)(Function function, const float* x, int64_t size, float negative_slope, float* y);
+
+  // The same of a function of two slopes, and a bit for each element, set where the slope is the
+  // larger one: element i's is bit i % 32 of bits[i / 32]; 0 past the last element.
+  void (*forward_with_bits)(Function function, const float* x, int64_t size, float negative_slope,
+                            float* y, uint32_t* bits);
 
   // dx = dy * f'(x), with PyTorch's values at the kinks; where f' is 0 over an interval, dx is 0
   // whatever dy. `saved` is x, but y for relu, sigmoid and tanh.
   void (*backward)(Function function, const float* saved, const float* dy, int64_t size,
                    float negative_slope, float* dx);
+
+  // The same of a function of two slopes, by its bits.
+  void (*backward_of_bits)(Function function, const uint32_t* bits, const float* dy, int64_t size,
+                           float negative_slope, float* dx);
 };
 
 LAMINA_DECLARE_VARIANTS

@@ -81,8 +81,41 @@ void backward(Function function, const float* saved, const float* dy, int64_t si
     dx[at] = static_cast<float>(gradient(function, saved[at], dy[at], negative_slope));
 }
 
+bool has_larger_slope(Function function, float x) {
+  switch (function) {
+    case Function::relu:
+      return !(x <= 0);
+    case Function::relu6:
+      return x > 0 && x < 6;
+    case Function::hardsigmoid:
+      return x > -3 && x < 3;
+    default:
+      return x > 0;
+  }
+}
+
+void forward_with_bits(Function function, const float* x, int64_t size, float negative_slope,
+                       float* y, uint32_t* bits) {
+  forward(function, x, size, negative_slope, y);
+  std::fill_n(bits, (size + word_elements - 1) / word_elements, 0u);
+  for (int64_t at = 0; at < size; ++at)
+    if (has_larger_slope(function, x[at])) bits[at / word_elements] |= 1u << at % word_elements;
+}
+
+void backward_of_bits(Function function, const uint32_t* bits, const float* dy, int64_t size,
+                      float negative_slope, float* dx) {
+  const double larger = function == Function::hardsigmoid ? 1.0 / 6 : 1;
+  for (int64_t at = 0; at < size; ++at) {
+    if (bits[at / word_elements] >> at % word_elements & 1) {
+      dx[at] = static_cast<float>(larger * dy[at]);
+    } else {
+      dx[at] = function == Function::leaky_relu ? negative_slope * dy[at] : 0;
+    }
+  }
+}
+
 }  // namespace
 
-const Kernels reference = {forward, backward};
+const Kernels reference = {forward, forward_with_bits, backward, backward_of_bits};
 
 }  // namespace lamina::activation

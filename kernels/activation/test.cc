@@ -1,6 +1,8 @@
 #include "common/test.h"
 
 #include <limits>
+#include <string>
+#include <vector>
 
 #include "activation/activation.h"
 
@@ -32,6 +34,22 @@ const Case cases[] = {
     {Function::gelu_tanh, "gelu_tanh", 1e-6},
 };
 
+void compare_by_bits(const Kernels& tested, const Case& tried, Buffer& x, Buffer& dy,
+                     int misalignment, const std::string& what) {
+  const int64_t size = x.size(), words = (size + word_elements - 1) / word_elements;
+  const float slope = 0.25f;
+  Buffer y(size, misalignment), expected(size), dx(size, misalignment), gradient(size);
+  std::vector<uint32_t> bits(words, 0xFFFFFFFF), expected_bits(words);
+  tested.forward_with_bits(tried.function, x.data(), size, slope, y.data(), bits.data());
+  reference.forward_with_bits(tried.function, x.data(), size, slope, expected.data(),
+                              expected_bits.data());
+  test::expect_close(y, expected, tried.tolerance, what + ", with bits", 1);
+  test::check(bits == expected_bits, what + ": other bits");
+  tested.backward_of_bits(tried.function, bits.data(), dy.data(), size, slope, dx.data());
+  reference.backward_of_bits(tried.function, bits.data(), dy.data(), size, slope, gradient.data());
+  test::expect_close(dx, gradient, tried.tolerance, what + ", gradient of bits", 1);
+}
+
 void compare(const Kernels& tested, const Case& tried, Buffer& x, int misalignment) {
   const int64_t size = x.size();
   const std::string what = std::string(tried.name) + ", size " + std::to_string(size);
@@ -49,6 +67,7 @@ void compare(const Kernels& tested, const Case& tried, Buffer& x, int misalignme
   tested.backward(tried.function, saved, dy.data(), size, slope, dx.data());
   reference.backward(tried.function, saved, dy.data(), size, slope, gradient.data());
   test::expect_close(dx, gradient, tried.tolerance, what + ", gradient", 1);
+  if (has_two_slopes(tried.function)) compare_by_bits(tested, tried, x, dy, misalignment, what);
 }
 
 void special_values(const Kernels& tested, const Case& tried) {
@@ -67,6 +86,10 @@ void flat_parts_stop_infinity(const Kernels& tested) {
     Buffer x(40, 0, function == Function::relu ? 0.f : -4.f), dy(40, 0, infinity), dx(40);
     tested.backward(function, x.data(), dy.data(), 40, 0.f, dx.data());
     for (int64_t at = 0; at < 40; ++at) test::check(dx[at] == 0, "infinity passed a flat part");
+    if (!has_two_slopes(function)) continue;
+    const uint32_t bits[2] = {};
+    tested.backward_of_bits(function, bits, dy.data(), 40, 0.f, dx.data());
+    for (int64_t at = 0; at < 40; ++at) test::check(dx[at] == 0, "infinity passed by its bits");
   }
 }
 
@@ -97,6 +120,7 @@ int main() {
     Buffer large((25 << 18) + 5);  // past the caches
     large.fill_normal(random);
     compare(tested, cases[0], large, 0);
+    compare(tested, cases[2], large, 0);
     flat_parts_stop_infinity(tested);
     in_place(tested);
   });

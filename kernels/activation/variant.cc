@@ -105,7 +105,42 @@ template <Function F>
   }
 }
 
+// The lanes where the slope is the larger of two. NaN is PyTorch's: relu alone lets it through.
+template <Function F>
+[[gnu::always_inline]] inline IntVector has_larger_slope(Vector x) {
+  const Vector zero{};
+  if constexpr (F == Function::relu) return ~(x <= zero);
+  if constexpr (F == Function::relu6) return (x > zero) & (x < broadcast(6.f));
+  if constexpr (F == Function::leaky_relu) return x > zero;
+  if constexpr (F == Function::hardsigmoid) return (x > broadcast(-3.f)) & (x < broadcast(3.f));
+}
+
+template <Function F>
+[[gnu::always_inline]] inline Vector gradient_of_bits(uint32_t bits, Vector dy,
+                                                      float negative_slope) {
+  if constexpr (F == Function::leaky_relu)
+    return select(mask_from_bits(bits), dy, dy * negative_slope);
+  if constexpr (F == Function::hardsigmoid) return keep_lanes(dy * (1.f / 6.f), bits);
+  return keep_lanes(dy, bits);
+}
+
 // Calls body.template operator()<F>() with the function as a compile-time constant.
+template <typename Body>
+void with_two_slopes(Function function, const Body& body) {
+  switch (function) {
+    case Function::relu:
+      return body.template operator()<Function::relu>();
+    case Function::relu6:
+      return body.template operator()<Function::relu6>();
+    case Function::leaky_relu:
+      return body.template operator()<Function::leaky_relu>();
+    case Function::hardsigmoid:
+      return body.template operator()<Function::hardsigmoid>();
+    default:
+      return;  // the binding's caller asks for no other
+  }
+}
+
 template <typename Body>
 void with_function(Function function, const Body& body) {
   switch (function) {
@@ -154,6 +189,39 @@ template <typename Compute>
                });
 }
 
+// The same a word of bits at a time: compute(word, at, shift, bits, part), where `shift` is the
+// place in the word of a register's first bit and `bits` the word in the making, which finish(word,
+// bits) gets after its last register.
+template <typename Compute, typename Finish>
+[[gnu::always_inline]] inline void for_all_words(int64_t size, float* to, const Compute& compute,
+                                                 const Finish& finish) {
+  const bool stream = size * int64_t{sizeof(float)} >= streaming_bytes && is_aligned(to);
+  const auto run = [&]<bool Streaming>(int64_t first, int64_t last) {
+    for (int64_t word = first; word < last; ++word) {
+      const int64_t begin = word * word_elements, count = std::min(word_elements, size - begin);
+      uint32_t bits = 0;
+      if (count == word_elements) {
+#pragma GCC unroll 32
+        for (int shift = 0; shift < word_elements; shift += lanes)
+          put<Streaming>(to + begin + shift, compute(word, begin + shift, shift, bits, Whole{}),
+                         Whole{});
+      } else {
+        for_registers(count, [&](int64_t shift, auto part) {
+          put<false>(to + begin + shift,
+                     compute(word, begin + shift, static_cast<int>(shift), bits, part), part);
+        });
+      }
+      finish(word, bits);
+    }
+    if (Streaming) streaming_fence();
+  };
+  parallel_for((size + word_elements - 1) / word_elements, grain_elements / word_elements,
+               [&](int64_t first, int64_t last) {
+                 stream ? run.template operator()<true>(first, last)
+                        : run.template operator()<false>(first, last);
+               });
+}
+
 void forward(Function function, const float* x, int64_t size, float negative_slope, float* y) {
   with_function(function, [&]<Function F>() {
     for_all(size, y,
@@ -170,8 +238,38 @@ void backward(Function function, const float* saved, const float* dy, int64_t si
   });
 }
 
+void forward_with_bits(Function function, const float* x, int64_t size, float negative_slope,
+                       float* y, uint32_t* words) {
+  with_two_slopes(function, [&]<Function F>() {
+    for_all_words(
+        size, y,
+        [=](int64_t, int64_t at, int shift, uint32_t& bits, auto part) {
+          const Vector v = load(x + at, part);
+          bits |= mask_bits(has_larger_slope<F>(v)) << shift;
+          return value<F>(v, negative_slope);
+        },
+        [=](int64_t word, uint32_t bits) {
+          const int64_t count = std::min(word_elements, size - word * word_elements);
+          words[word] = bits & ~uint32_t{0} >> (word_elements - count);
+        });
+  });
+}
+
+void backward_of_bits(Function function, const uint32_t* words, const float* dy, int64_t size,
+                      float negative_slope, float* dx) {
+  with_two_slopes(function, [&]<Function F>() {
+    for_all_words(
+        size, dx,
+        [=](int64_t word, int64_t at, int shift, uint32_t&, auto part) {
+          return gradient_of_bits<F>(words[word] >> shift, load_whole(dy + at, part),
+                                     negative_slope);
+        },
+        [](int64_t, uint32_t) {});
+  });
+}
+
 }  // namespace
 
-extern const Kernels table = {forward, backward};
+extern const Kernels table = {forward, forward_with_bits, backward, backward_of_bits};
 
 }  // namespace lamina::activation::LAMINA_ISA

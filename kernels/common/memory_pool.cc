@@ -14,9 +14,10 @@
 
 namespace lamina {
 
-static constexpr uint64_t huge_page = uint64_t{2} << 20;
+static constexpr uint64_t huge_page = uint64_t{2} << 20, smallest_block = uint64_t{64} << 10;
 
 uint64_t MemoryPool::block_bytes(uint64_t bytes) {
+  if (bytes <= huge_page / 4) return std::bit_ceil(std::max(bytes, smallest_block));
   const uint64_t pages = std::max<uint64_t>(1, (bytes + huge_page - 1) / huge_page);
   const uint64_t step = std::max<uint64_t>(1, std::bit_floor(pages) / 8);
   return (pages + step - 1) / step * step * huge_page;
@@ -45,11 +46,17 @@ static uint64_t memory_bytes() {
   return bytes;
 }
 
-// A mapping that begins on a huge page: what sticks out on either side is unmapped again.
-static void* map_block(uint64_t bytes) noexcept {
+static void* map_pages(uint64_t bytes) noexcept {
   void* const mapping =
-      mmap(nullptr, bytes + huge_page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (mapping == MAP_FAILED) return nullptr;
+      mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return mapping == MAP_FAILED ? nullptr : mapping;
+}
+
+// From a huge page on the mapping begins on one: what sticks out on either side is unmapped again.
+static void* map_block(uint64_t bytes) noexcept {
+  if (bytes < huge_page) return map_pages(bytes);
+  void* const mapping = map_pages(bytes + huge_page);
+  if (!mapping) return nullptr;
   char* const start = static_cast<char*>(mapping);
   const uint64_t before = -reinterpret_cast<uintptr_t>(mapping) % huge_page;
   if (before) munmap(start, before);

@@ -1,7 +1,7 @@
 // Memory that is ready: blocks that a tensor gave back wait for the next one of their size, so
 // that a kernel writes into pages that exist already. Fresh memory costs a page fault for every
-// 4 KiB, more than most kernels' arithmetic; the blocks are also of huge pages (2 MiB), which
-// cost fewer translations. Linux only: elsewhere nothing is ever handed out.
+// 4 KiB, more than most kernels' arithmetic; the larger blocks are also of huge pages (2 MiB),
+// which cost fewer translations. Linux only: elsewhere nothing is ever handed out.
 #pragma once
 
 #include <cstdint>
@@ -39,8 +39,9 @@ class MemoryPool {
 
   Statistics statistics() noexcept;
 
-  // The size of the block that serves a request: a multiple of 2 MiB, at most an eighth too large
-  // from 16 MiB on, so that tensors of almost one size share blocks.
+  // The size of the block that serves a request: up to 512 KiB a power of two, at least 64 KiB, of
+  // small pages; else a multiple of 2 MiB, at most an eighth too large from 16 MiB on, so that
+  // tensors of almost one size share blocks.
   static uint64_t block_bytes(uint64_t bytes);
 
  private:

@@ -10,10 +10,13 @@ using test::check;
 
 namespace {
 
-constexpr uint64_t mib = uint64_t{1} << 20;
+constexpr uint64_t kib = uint64_t{1} << 10, mib = uint64_t{1} << 20;
 
 void block_sizes() {
-  check(MemoryPool::block_bytes(1) == 2 * mib, "the smallest block");
+  check(MemoryPool::block_bytes(1) == 64 * kib, "the smallest block");
+  check(MemoryPool::block_bytes(64 * kib + 1) == 128 * kib, "a power of two");
+  check(MemoryPool::block_bytes(512 * kib) == 512 * kib, "the largest of small pages");
+  check(MemoryPool::block_bytes(512 * kib + 1) == 2 * mib, "the smallest of huge pages");
   check(MemoryPool::block_bytes(2 * mib + 1) == 4 * mib, "one byte too many");
   check(MemoryPool::block_bytes(34 * mib) == 36 * mib, "steps of an eighth");
   for (uint64_t bytes = 16 * mib; bytes < uint64_t{1} << 40; bytes = bytes * 5 / 3 + 1) {
@@ -39,6 +42,18 @@ void reuse_and_limit() {
   check(pool.statistics().hits == 2 && pool.statistics().misses == 2, "hits and misses");
   pool.release(second);
   check(pool.empty_cache() == 4 * mib && pool.statistics().in_use == 0, "nothing is left");
+}
+
+void small_blocks() {
+  MemoryPool& pool = MemoryPool::instance();
+  const MemoryPool::Block first = pool.allocate(100 * kib);
+  check(first.bytes == 128 * kib, "a small block");
+  std::fill_n(static_cast<char*>(first.data), first.bytes, 'x');
+  pool.release(first);
+  const MemoryPool::Block again = pool.allocate(65 * kib);
+  check(again.data == first.data, "a small block serves its size again");
+  pool.release(again);
+  check(pool.empty_cache() == 128 * kib, "a small block goes back whole");
 }
 
 void more_than_there_is() {
@@ -70,6 +85,7 @@ int main() {
   if (!MemoryPool::is_supported()) return test::skipped;
   block_sizes();
   reuse_and_limit();
+  small_blocks();
   more_than_there_is();
   threads();
   return test::failures ? 1 : 0;

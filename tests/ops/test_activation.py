@@ -1,5 +1,7 @@
 """Activations on large tensors, where a kernel runs them, against PyTorch's and float64."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,6 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lamina import ops
 from lamina.ops import native
+from lamina.theory import activation as theory
 from tests.ops.judge import LAYOUTS, assert_as_good_as_torch
 
 SHAPE = (3, 35, 51, 51)  # large enough for the kernel, with a tail in every instruction set
@@ -116,6 +119,59 @@ def test_whoever_watches_sees_pytorchs_op():
 def test_a_strided_input_is_right(shape):
     x = torch.randn(*shape[:-1], 2 * shape[-1])[..., ::2]
     torch.testing.assert_close(ops.silu(x), F.silu(x))
+
+
+TWO_SLOPES = {
+    "relu": F.relu,
+    "relu6": F.relu6,
+    "leaky_relu": F.leaky_relu,
+    "hardsigmoid": F.hardsigmoid,
+}
+
+
+def saved_by(function, x):
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        y = function(x)
+    return y, saved
+
+
+@needs_kernel
+@pytest.mark.parametrize("name", TWO_SLOPES)
+def test_two_slopes_keep_a_bit_of_each_element(name):
+    x = torch.randn(SHAPE, requires_grad=True)
+    _, saved = saved_by(getattr(ops, name), x)
+    assert sum(t.nbytes for t in saved) == theory.cost(SHAPE, name).saved_bytes
+
+
+@pytest.mark.parametrize("name", TWO_SLOPES)
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("other_layout", [False, True])
+def test_two_slopes_give_pytorchs_gradient(name, layout, other_layout):
+    x = torch.randn(*SHAPE[:-1], SHAPE[-1] + 1) * 4  # no whole number of words
+    # PyTorch lets NaN through relu6 or stops it, as the strides have it; ours stops it.
+    nan = 1.0 if name in ("relu6", "hardsigmoid") else math.nan
+    x[0, 0, 0, :6] = torch.tensor([0.0, -0.0, nan, math.inf, -math.inf, 6.0])
+    x = x.to(memory_format=layout).requires_grad_()
+    dy = torch.randn(x.shape)
+    if other_layout != (layout is torch.channels_last):
+        dy = dy.to(memory_format=torch.channels_last)
+    y, expected = getattr(ops, name)(x), TWO_SLOPES[name](x)
+    dx, expected_dx = (torch.autograd.grad(z, x, dy)[0] for z in (y, expected))
+    assert dx.stride() == x.stride()
+    torch.testing.assert_close(dx, expected_dx, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", TWO_SLOPES)
+def test_two_slopes_gradient_can_be_differentiated_and_watched(name):
+    x = torch.randn(SHAPE).to(memory_format=torch.channels_last).requires_grad_()
+    dy, ddx = (torch.randn(SHAPE, requires_grad=True) for _ in range(2))
+    (dx,) = torch.autograd.grad(getattr(ops, name)(x), x, dy, create_graph=True)
+    (plain,) = torch.autograd.grad(getattr(ops, name)(x), x, dy)
+    torch.testing.assert_close(dx, plain)
+    (ddy,) = torch.autograd.grad(dx, dy, ddx)  # the map is its own transpose
+    (expected,) = torch.autograd.grad(TWO_SLOPES[name](x), x, ddx)
+    torch.testing.assert_close(ddy, expected)
 
 
 def test_an_input_changed_after_the_call_is_an_error():

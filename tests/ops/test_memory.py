@@ -113,8 +113,10 @@ def test_shape_strides_and_size_are_pytorchs(shape, layout, dtype):
 @needs_pool
 def test_small_tensors_are_pytorchs_own():
     before = memory.statistics()
-    large((127, 1024))
+    large((127, 127))
     assert memory.statistics() == before
+    tensor = large((128, 128))
+    assert memory.statistics().in_use == before.in_use + tensor.nbytes
 
 
 @needs_pool

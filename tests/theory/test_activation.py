@@ -24,6 +24,17 @@ def test_activation(name):
     )
 
 
+@pytest.mark.parametrize("name", ["relu", "relu6", "leaky_relu", "hardsigmoid"])
+def test_two_slopes_keep_a_bit_of_each_element_of_large_inputs(name):
+    large, elements, bits = (2, 4, 181, 182), 2 * 4 * 181 * 182, 4 * 8236
+    forward = activation.cost(large, name)
+    backward = activation.cost(large, name, direction="backward")
+    assert forward.saved_bytes == bits
+    assert forward.bytes_moved == 8 * elements + bits
+    assert backward.bytes_moved == 8 * elements + bits
+    assert activation.cost(large, name, itemsize=2).saved_bytes == 2 * elements
+
+
 def test_activation_names_of_both_dialects():
     for keras_name, torch_name in [("hard_sigmoid", "hardsigmoid"), ("swish", "silu")]:
         assert activation.cost(SHAPE, keras_name) == activation.cost(SHAPE, torch_name)

@@ -230,7 +230,7 @@ for _aten, _name in {
     "hardsigmoid": "hardsigmoid", "hardswish": "hardswish", "sigmoid": "sigmoid", "tanh": "tanh",
     "silu": "silu", "gelu": "gelu", "_softmax": "softmax", "_log_softmax": "softmax",
 }.items():  # fmt: skip
-    _forward, _backward, _ = activation_named(_name)
+    _forward, _backward, *_ = activation_named(_name)
     for _suffix, _operations in (("", _forward), ("_", _forward), ("_backward", _backward)):
         FORMULAS[f"aten.{_aten}{_suffix}"] = per_output(_operations)
     FORMULAS[f"aten.{_aten}_backward_data"] = per_output(_backward)

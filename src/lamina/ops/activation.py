@@ -11,10 +11,8 @@ from torch import Tensor
 
 from lamina.ops import memory, native
 from lamina.ops.registration import differentiable_gradients
+from lamina.theory import activation as theory
 from lamina.theory import validation
-
-# Fewer elements lie in the caches, in memory that the C library kept: PyTorch's op is as fast.
-_SMALLEST = 1 << 18
 
 # Those with a kernel; the order is kernels/activation/activation.h's.
 _FUNCTIONS = (
@@ -29,7 +27,8 @@ _FUNCTIONS = (
     "gelu",
     "gelu_tanh",
 )
-_SAVE_THE_OUTPUT = frozenset({"relu", "sigmoid", "tanh"})
+_HAVE_TWO_SLOPES = frozenset({"relu", "relu6", "leaky_relu", "hardsigmoid"})
+_SAVE_THE_OUTPUT = frozenset({"sigmoid", "tanh"})
 
 
 def relu(x: Tensor) -> Tensor:
@@ -148,12 +147,13 @@ def _is_large(x: Tensor) -> bool:
     It is only called directly: a compiler fuses PyTorch's op with its neighbours, and whoever
     watches or traces finds the op that it knows.
     """
-    return x.numel() >= _SMALLEST and native.serves(x) and native.runs_directly((x,))
+    return x.numel() >= theory.FEWEST_ELEMENTS and native.serves(x) and native.runs_directly((x,))
 
 
 def _native(name: str, x: Tensor, negative_slope: float = 0.0) -> Tensor:
     if x.requires_grad and torch.is_grad_enabled():
-        y: Tensor = _Activation.apply(x, name, negative_slope)  # type: ignore[no-untyped-call]
+        function = _TwoSlopes if name in _HAVE_TWO_SLOPES else _Activation
+        y: Tensor = function.apply(x, name, negative_slope)  # type: ignore[no-untyped-call]
         return y
     return _forward(name, x, negative_slope)
 
@@ -182,7 +182,7 @@ class _Activation(torch.autograd.Function):
         if torch.is_grad_enabled() or not directly:
             return _torch_gradient(ctx.name, saved, dy, ctx.negative_slope), None, None
         saved = native.dense(saved)
-        dy = native.dense_like(dy, saved)
+        dy = native.with_strides(dy, saved.stride())
         dx = memory.empty_like(saved)
         native.kernels.activation_backward(
             _FUNCTIONS.index(ctx.name),
@@ -195,13 +195,74 @@ class _Activation(torch.autograd.Function):
         return dx, None, None
 
 
+class _TwoSlopes(torch.autograd.Function):
+    """A function whose slope is one of two: a bit of each element is all that backward needs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, name: str, negative_slope: float) -> Tensor:
+        x = native.dense(x)
+        y = memory.empty_like(x)
+        bits = memory.empty((-(-x.numel() // _BITS),), x, dtype=torch.int32)
+        native.kernels.activation_forward_with_bits(
+            _FUNCTIONS.index(name),
+            x.data_ptr(),
+            x.numel(),
+            negative_slope,
+            y.data_ptr(),
+            bits.data_ptr(),
+        )
+        ctx.name, ctx.negative_slope, ctx.strides = name, negative_slope, x.stride()
+        ctx.save_for_backward(bits)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:
+        (bits,) = ctx.saved_tensors
+        return _scale(dy, bits, ctx.name, ctx.negative_slope, ctx.strides), None, None
+
+
+_BITS = 32  # of elements, to a word
+
+
+def _scale(
+    dy: Tensor, bits: Tensor, name: str, negative_slope: float, strides: tuple[int, ...]
+) -> Tensor:
+    """The gradient by its elements' bits, which lie in the order of these strides."""
+    directly = native.serves(dy) and native.runs_directly((bits, dy))
+    if torch.is_grad_enabled() or not directly:
+        return _scale_by_torch(dy, bits, name, negative_slope, strides)
+    dy = native.with_strides(dy, strides)
+    dx = memory.empty_like(dy)
+    native.kernels.activation_backward_of_bits(
+        _FUNCTIONS.index(name),
+        bits.data_ptr(),
+        dy.data_ptr(),
+        dy.numel(),
+        negative_slope,
+        dx.data_ptr(),
+    )
+    return dx
+
+
+def _scale_by_torch(
+    dy: Tensor, bits: Tensor, name: str, negative_slope: float, strides: tuple[int, ...]
+) -> Tensor:
+    """By PyTorch's ops: it can be differentiated again, and traced."""
+    one_by_one = (bits[:, None] >> torch.arange(_BITS, device=bits.device)) & 1
+    larger = one_by_one.bool().flatten().as_strided(dy.shape, strides)
+    if name == "leaky_relu":
+        return torch.where(larger, dy, dy * negative_slope)
+    if name == "hardsigmoid":
+        return torch.where(larger, dy / 6, 0.0)
+    return torch.where(larger, dy, 0.0)
+
+
 def _torch_gradient(name: str, saved: Tensor, dy: Tensor, negative_slope: float) -> Tensor:
     """By PyTorch's ops: it can be differentiated again, and traced."""
     if name == "sigmoid":
         return dy * (1 - saved) * saved
     if name == "tanh":
         return dy * (1 - saved * saved)
-    # relu's output serves as its input: it is positive where the input is.
     (dx,) = differentiable_gradients(
         lambda x: _torch_forward(name, x, negative_slope), (saved,), dy
     )

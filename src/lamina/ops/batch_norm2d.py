@@ -332,7 +332,7 @@ def _backward_kernel(
     batch_statistics: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     x = native.dense(x)
-    dy = native.dense_like(dy, x)
+    dy = native.with_strides(dy, x.stride())
     dx = memory.empty_like(x)
     gradient_weight = torch.empty_like(mean)
     gradient_bias = torch.empty_like(mean)

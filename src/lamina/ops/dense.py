@@ -3,7 +3,7 @@
 It is the convolution of one row of pixels, each a vector of inputs, by 1×1 kernels. From some
 number of rows on that kernel is faster than PyTorch's matrix product, which is MKL's: measured on
 a processor of AMD with AVX-512, of which MKL uses half, twice as fast from sixteen rows on. With
-few rows it reads the weights where they lie. Which is called the cost model says.
+few rows it reads the weights where they lie. The cost model says which of the two is called.
 """
 
 from __future__ import annotations

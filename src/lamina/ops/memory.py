@@ -20,10 +20,9 @@ from lamina.ops import memory_tuning, native
 
 __all__ = ["MemoryStatistics", "empty", "empty_cache", "empty_like", "set_limit", "statistics"]
 
-# Below this the C library keeps what is freed, and is quicker; a block of the pool, 2 MiB, would
-# also be a waste. From 64 KiB on, when a tensor is freed, it gives memory back to the system that
-# other tensors left: that takes milliseconds where there is much.
-_SMALLEST = 1 << 19  # bytes
+# Below this the C library keeps what is freed. From here on, when a tensor is freed, it gives
+# memory back to the system that other tensors left: that takes milliseconds where there is much.
+_SMALLEST = 1 << 16  # bytes
 
 _CPU = torch.device("cpu")
 

@@ -20,7 +20,6 @@ __all__ = [
     "ACTIVATIONS",
     "address",
     "dense",
-    "dense_like",
     "fake_empty",
     "in_layout",
     "instruction_set",
@@ -35,6 +34,7 @@ __all__ = [
     "serves",
     "sizes_are_known",
     "summary",
+    "with_strides",
 ]
 
 reason_for_absence: str | None = None
@@ -164,13 +164,15 @@ def row_major(x: Tensor) -> Tensor:
     return (x.resolve_neg() if x.is_neg() else x).contiguous()
 
 
-def dense_like(gradient: Tensor, x: Tensor) -> Tensor:
-    """``gradient`` in the memory layout of the dense tensor ``x``."""
+def with_strides(gradient: Tensor, strides: tuple[int, ...]) -> Tensor:
+    """``gradient`` with the strides of a dense tensor of its shape."""
     if gradient.is_neg():
         gradient = gradient.resolve_neg()
-    if gradient.stride() == x.stride():
+    if gradient.stride() == strides:
         return gradient
-    return torch.empty_like(x).copy_(gradient)
+    return torch.empty_strided(
+        gradient.shape, strides, dtype=gradient.dtype, device=gradient.device
+    ).copy_(gradient)
 
 
 def fake_empty(like: Tensor, size: Sequence[int], channels_last: bool) -> Tensor:
