@@ -29,6 +29,7 @@ struct PlaneRows {
   int64_t begin, end, width;
   int64_t ahead;  // floats to the next band
 
+  bool contains(int64_t row) const { return begin <= row && row < end; }
   // Bit k: whether it has row first + k.
   [[gnu::always_inline]] uint32_t has(int64_t first) const {
     const auto below = [&](int64_t row) {

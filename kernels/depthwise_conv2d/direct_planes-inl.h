@@ -2,11 +2,14 @@
 // first cache until all of their columns are done.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "common/transpose-inl.h"
 #include "depthwise_conv2d/direct-inl.h"
+#include "depthwise_conv2d/folded-inl.h"
 #include "depthwise_conv2d/planes-inl.h"
+#include "depthwise_conv2d/stride2-inl.h"
 
 namespace lamina::depthwise_conv2d::LAMINA_ISA {
 
@@ -34,12 +37,69 @@ bool with_direct_loops(const Shape& shape, const Body& body) {
 #endif
 }
 
+// The loops of windows of some size, and the columns that they take at a time.
+template <int Stride, int Taps>
+struct Loops {
+  std::vector<WindowColumns<Stride, Taps>> windows;
+  std::vector<ElementColumns<Stride, Taps>> elements;
+
+  explicit Loops(const Shape& shape)
+      : windows(WindowColumns<Stride, Taps>::of(shape.horizontal)),
+        elements(ElementColumns<Stride, Taps>::of(shape.horizontal)) {}
+
+  template <typename... Rows>
+  void correlate(Rows... rows) const {
+    correlate_rows(windows, rows...);
+  }
+  template <bool WithInput, bool WithSums, typename... Rows>
+  void gradient(Rows... rows) const {
+    gradient_rows<Stride, Taps, WithInput, WithSums>(elements, rows...);
+  }
+};
+
+template <>
+class Loops<2, 3> {
+ public:
+  explicit Loops(const Shape& shape)
+      : windows_(StridedColumns::of_windows(shape.horizontal)),
+        elements_(StridedColumns::of_elements(shape.horizontal)) {
+    if (!FoldedPlane::fits(shape)) return;
+    const Axis& vertical = shape.vertical;
+    folded_windows_.emplace(shape, 0, vertical.output_size);
+    folded_elements_.emplace(shape, vertical.before / 2, row_elements(vertical));
+  }
+
+  void correlate(int64_t before, const PlaneRows& x, const float* weight, float bias,
+                 const Finish& by, int64_t begin, int64_t end, int64_t width, float* to) const {
+    if (folded_windows_) {
+      correlate_folded(*folded_windows_, x.data, x.ahead, weight, bias, by, (end - begin) * width,
+                       to);
+    } else {
+      correlate_strided(windows_, before, x, weight, bias, by, begin, end, width, to);
+    }
+  }
+  template <bool WithInput, bool WithSums>
+  void gradient(int64_t before, const PlaneRows& x, const PlaneRows& dz, const float* weight,
+                int64_t begin, int64_t end, Vector* sums, float* dx) const {
+    if (folded_elements_) {
+      gradient_folded<WithInput, WithSums>(*folded_elements_, x.data, x.ahead, dz.data, dz.ahead,
+                                           weight, sums, dx);
+    } else {
+      gradient_strided<WithInput, WithSums>(elements_, before, x, dz, weight, begin, end, sums, dx);
+    }
+  }
+
+ private:
+  std::vector<StridedColumns> windows_, elements_;
+  std::optional<FoldedPlane> folded_windows_, folded_elements_;
+};
+
 template <int Stride, int Taps>
 void forward_direct(const float* x, const float* weight, const float* bias, const Shape& shape,
                     Epilogue epilogue, float* y) {
   const int64_t height = shape.vertical.output_size, pixels = shape.vertical.size;
   const Bands bands = bands_of(shape, height, 0, direct_band_rows);
-  const auto columns = WindowColumns<Stride, Taps>::of(shape.horizontal);
+  const Loops<Stride, Taps> loops(shape);
   const Finish by = finish_of(epilogue, nullptr);
   const bool streaming = should_copy_past(y, bands.planes * height * bands.output_width);
   struct Scratch {
@@ -52,8 +112,8 @@ void forward_direct(const float* x, const float* weight, const float* bias, cons
                               bands.ahead(Stride * bands.input_width)};
     float* const place = y + (plane * height + begin) * bands.output_width;
     float* const to = streaming ? scratch.rows.data() : place;
-    correlate_rows(columns, shape.vertical.before, source, weight + c * shape.taps(),
-                   bias ? bias[c] : 0.f, by, begin, end, bands.output_width, to);
+    loops.correlate(shape.vertical.before, source, weight + c * shape.taps(), bias ? bias[c] : 0.f,
+                    by, begin, end, bands.output_width, to);
     if (streaming) copy_out(to, (end - begin) * bands.output_width, true, place);
   });
 }
@@ -69,9 +129,7 @@ class DirectGradient {
         activator_(activator),
         tensors_(tensors),
         first_(shape.vertical.before / Stride),
-        windows_(activator.gradient ? WindowColumns<Stride, Taps>::of(shape.horizontal)
-                                    : std::vector<WindowColumns<Stride, Taps>>()),
-        elements_(ElementColumns<Stride, Taps>::of(shape.horizontal)),
+        loops_(shape),
         dz_(activator.gradient ? (bands.height + bands.rows.reach) * bands.output_width : 0),
         dx_rows_(bands.height * Stride * bands.input_width),
         totals_(shape.channels * sums) {}
@@ -94,8 +152,8 @@ class DirectGradient {
         tensors_.dx ? tensors_.dx + (plane * vertical.size + first_row) * width : nullptr;
     float* const to = streaming ? dx_rows_.data() : place;
     const auto gradients = [&]<bool WithInput, bool WithSums>() {
-      gradient_rows<Stride, Taps, WithInput, WithSums>(
-          elements_, vertical.before, x, dz, tensors_.weight + c * shape_.taps(), begin, end, sums_,
+      loops_.template gradient<WithInput, WithSums>(
+          vertical.before, x, dz, tensors_.weight + c * shape_.taps(), begin, end, sums_,
           WithInput ? to - first_row * width : nullptr);
     };
     if (!tensors_.with_sums) {
@@ -123,9 +181,9 @@ class DirectGradient {
                                int64_t end) {
     const int64_t first = std::max<int64_t>(0, begin - bands_.rows.reach);
     const int64_t last = std::min(end, dy.end), width = dy.width;
-    correlate_rows(windows_, shape_.vertical.before, x, tensors_.weight + c * shape_.taps(),
-                   tensors_.bias ? tensors_.bias[c] : 0.f,
-                   finish_of({Activation::none, 0.f}, nullptr), first, last, width, dz_.data());
+    loops_.correlate(shape_.vertical.before, x, tensors_.weight + c * shape_.taps(),
+                     tensors_.bias ? tensors_.bias[c] : 0.f,
+                     finish_of({Activation::none, 0.f}, nullptr), first, last, width, dz_.data());
     activator_.gradient(dy.data + first * width, (last - first) * width,
                         activator_.epilogue.negative_slope, dz_.data());
     return {dz_.data() - first * width, first, last, width, 0};
@@ -133,12 +191,16 @@ class DirectGradient {
 
   void add_sums(int64_t c, const PlaneRows& dz, int64_t begin, int64_t end) {
     double* const totals = totals_.data() + c * sums;
-    totals[taps] +=
-        sum_in_pieces(dz.data + begin * dz.width, (std::min(end, dz.end) - begin) * dz.width);
+    const float* const from = dz.data + begin * dz.width;
+    Vector bias{};
+    for_registers((std::min(end, dz.end) - begin) * dz.width,
+                  [&](int64_t at, auto part) { bias += load(from + at, part); });
+    sums_[taps] = bias;
     for (int at = 0; at < sums; at += lanes) {
       Vector some[lanes];
       for (int k = 0; k < lanes; ++k) some[k] = sums_[at + k], sums_[at + k] = Vector{};
-      const Vector each = sum_each(some);
+      float each[lanes];
+      store(each, sum_each(some));
       for (int k = 0; k < lanes; ++k) totals[at + k] += each[k];
     }
   }
@@ -148,8 +210,7 @@ class DirectGradient {
   const Activator& activator_;
   const PlanarTensors tensors_;
   int64_t first_;
-  const std::vector<WindowColumns<Stride, Taps>> windows_;
-  const std::vector<ElementColumns<Stride, Taps>> elements_;
+  const Loops<Stride, Taps> loops_;
   Vector sums_[sums] = {};  // of a band
   std::vector<float> dz_, dx_rows_;
   std::vector<double> totals_;
