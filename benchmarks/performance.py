@@ -110,6 +110,8 @@ def render(page: str, results: str, wider: str) -> str:
 
     page = re.sub(r"<!-- goals: ([\w ]+?) -->.*?<!-- end -->", goals_of, page, flags=re.DOTALL)
     page = re.sub(r"<!-- rows: ([\w ]+?) -->.*?<!-- end -->", rows_of, page, flags=re.DOTALL)
+    bandwidths = [row.bandwidth / 1e9 for row in rows]
+    facts["bandwidth"] = f"{min(bandwidths):.1f} to {max(bandwidths):.1f} GB/s, before each case"
     trials = [row.trials for row in rows]
     facts["trials of a row"] = f"{min(trials)} to {max(trials)}"
     shown = f"<!-- facts -->\n{to_markdown(_facts(facts))}\n<!-- end -->"
@@ -156,7 +158,6 @@ def _facts(facts: dict[str, Any]) -> Table:
     known = {
         **{name: str(value) for name, value in facts.items()},
         "peak_flops": f"{facts['peak_flops'] / 1e9:.0f} GFLOP/s",
-        "bandwidth": f"{facts['bandwidth'] / 1e9:.1f} GB/s",
     }
     columns = (Column("name", "measured on"), Column("value", ""))
     return Table(

@@ -142,9 +142,12 @@ void gradient_folded(const FoldedPlane& plane, const float* x, int64_t ahead, co
           sum[2][0] += even * above, sum[2][1] += odd * above, sum[2][2] += even * above_before;
       }
       if constexpr (WithInput) {
-        ParityColumns total = {tap[u][0] * here + tap[u][2] * here_before, tap[u][1] * here};
+        // From zero on: each is then a fused multiply-add, whatever else is computed beside it.
+        ParityColumns total{};
+        total.even += tap[u][0] * here, total.even += tap[u][2] * here_before;
+        total.odd += tap[u][1] * here;
         if constexpr (u == 0) {
-          total.even += tap[2][0] * above + tap[2][2] * above_before;
+          total.even += tap[2][0] * above, total.even += tap[2][2] * above_before;
           total.odd += tap[2][1] * above;
         }
         store_pixels(*pixels, total, dx);

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -50,7 +50,8 @@ class Row:
 
     ``spread_ms`` is half the distance between the quartiles of ours. ``ratio_best`` is the fastest
     peer's time over ours, ``ratio_same_layout`` eager PyTorch's in our layout, the peers with huge
-    pages left out of both; ``limit_fraction`` is the machine's limit over our time.
+    pages left out of both; ``limit_fraction`` is the machine's limit over our time, with the
+    ``bandwidth``, in bytes per second, that was measured just before.
     """
 
     kind: str
@@ -66,6 +67,7 @@ class Row:
     ratio_same_layout: float
     limit_ms: float
     limit_fraction: float
+    bandwidth: float
     saved_bytes: int
     saved_bytes_torch: int
 
@@ -209,6 +211,7 @@ def measure_case(
                 peers_ms[f"torch {layout}"] / median,
                 limits[direction],
                 limits[direction] / median,
+                machine.bandwidth,
                 saved,
                 saved_torch,
             )
@@ -273,7 +276,8 @@ def benchmark_layers(
         on_row: called with every row as it is measured.
 
     Returns:
-        What the machine can do at most, and the rows.
+        What the machine can do at most, its bandwidth the highest that was measured before a case;
+        and the rows.
 
     Raises:
         ValueError: an unknown kind.
@@ -286,13 +290,14 @@ def benchmark_layers(
         row.peers_ms.update(huge.get(_key(row.kind, row.case, row.shape, row.direction), {}))
         on_row(row)
         rows.append(row)
-    return machine, rows
+    return replace(machine, bandwidth=max(row.bandwidth for row in rows)), rows
 
 
 def _rows(chosen: list[Case], machine: Machine, seconds: float, compiled: bool) -> Iterator[Row]:
     for case in chosen:
         for layout in LAYOUTS if len(case.shape) == 4 else ("channels_last",):
-            yield from measure_case(case, layout, machine, seconds=seconds, compiled=compiled)
+            now = replace(machine, bandwidth=machine_measurement.bandwidth())
+            yield from measure_case(case, layout, now, seconds=seconds, compiled=compiled)
 
 
 # ---- what is shown ------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ def measure() -> Machine:
 @functools.cache
 def _measure(threads: int) -> Machine:
     with torch.no_grad():
-        return Machine(peak_flops=_peak(), bandwidth=_bandwidth())
+        return Machine(peak_flops=_peak(), bandwidth=bandwidth())
 
 
 def _peak() -> float:
@@ -91,7 +91,15 @@ def _ones(*shape: int) -> torch.Tensor:
     return torch.ones(shape, dtype=torch.float32, device="cpu")
 
 
-def _bandwidth() -> float:
+def bandwidth() -> float:
+    """Bytes per second past the caches, ``measure``'s, but measured anew in a tenth of a second.
+
+    On a machine that others share it can be half or twice of what it was a minute ago.
+
+    Example:
+        >>> bandwidth() > 1e8
+        True
+    """
     source = _ones(_COPIED // 4)
     target = torch.empty_like(source)
     read, size, written = source.data_ptr(), source.numel(), target.data_ptr()
