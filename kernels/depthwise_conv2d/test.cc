@@ -112,10 +112,11 @@ int main() {
                       {2, 3, 1, axis(93, taps, stride, 1, before, taps - 1 - before),
                        axis(77, taps, stride, 1, taps - 1 - before, before + 2), channels_last},
                       {activation, 0.f}, static_cast<int>(taps));
-      // Planes so narrow that two rows fill a register, an odd number of rows, no columns before.
+      // Planes so narrow that two rows fill a register, to the last lane or not; an odd number of
+      // rows, no columns before.
       for (int64_t before : {0, 1, 2})
         for (int64_t height : {5, 11, 12})
-          for (int64_t width : {5, 13})
+          for (int64_t width : {5, 8, 13, 16})
             compare(tested,
                     {2, 3, 1, axis(height, 3, 2, 1, before, 2 - before),
                      axis(width, 3, 2, 1, before % 2, 1), channels_last},
