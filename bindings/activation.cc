@@ -27,12 +27,11 @@ void bind_activation(nb::module_& module) {
       "function"_a, "x"_a, "size"_a, "negative_slope"_a, "y"_a, "bits"_a, Unlocked());
   module.def(
       "activation_backward",
-      [](int function, Address saved, Address dy, int64_t size, float negative_slope, Address dx) {
+      [](int function, Address saved, Address dy, int64_t size, Address dx) {
         kernels(active_isa())
-            .backward(static_cast<Function>(function), at(saved), at(dy), size, negative_slope,
-                      at(dx));
+            .backward(static_cast<Function>(function), at(saved), at(dy), size, at(dx));
       },
-      "function"_a, "saved"_a, "dy"_a, "size"_a, "negative_slope"_a, "dx"_a, Unlocked());
+      "function"_a, "saved"_a, "dy"_a, "size"_a, "dx"_a, Unlocked());
   module.def(
       "activation_backward_of_bits",
       [](int function, Address bits, Address dy, int64_t size, float negative_slope, Address dx) {

@@ -35,15 +35,14 @@ struct Kernels {
   // `negative_slope` is leaky_relu's.
   void (*forward)(Function function, const float* x, int64_t size, float negative_slope, float* y);
 
-  // The same of a function of two slopes, and a bit for each element, set where the slope is the
-  // larger one: element i's is bit i % 32 of bits[i / 32]; 0 past the last element.
+  // The same of a function of two slopes, and a bit for each element, set where it is active,
+  // neither flat nor leaking: element i's is bit i % 32 of bits[i / 32]; 0 past the last element.
   void (*forward_with_bits)(Function function, const float* x, int64_t size, float negative_slope,
                             float* y, uint32_t* bits);
 
-  // dx = dy * f'(x), with PyTorch's values at the kinks; where f' is 0 over an interval, dx is 0
-  // whatever dy. `saved` is x, but y for relu, sigmoid and tanh.
-  void (*backward)(Function function, const float* saved, const float* dy, int64_t size,
-                   float negative_slope, float* dx);
+  // dx = dy * f'(x), of the other functions, with PyTorch's values at the kinks; where f' is 0 over
+  // an interval, dx is 0 whatever dy. `saved` is x, but y for sigmoid and tanh.
+  void (*backward)(Function function, const float* saved, const float* dy, int64_t size, float* dx);
 
   // The same of a function of two slopes, by its bits.
   void (*backward_of_bits)(Function function, const uint32_t* bits, const float* dy, int64_t size,

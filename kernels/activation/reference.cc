@@ -39,21 +39,13 @@ double value(Function function, double x, double negative_slope) {
   __builtin_unreachable();
 }
 
-double gradient(Function function, double saved, double dy, double negative_slope) {
+double gradient(Function function, double saved, double dy) {
   const double x = saved, y = saved;
   switch (function) {
-    case Function::relu:
-      return y <= 0 ? 0 : dy;
-    case Function::relu6:
-      return x > 0 && x < 6 ? dy : 0;
-    case Function::leaky_relu:
-      return x > 0 ? dy : dy * negative_slope;
     case Function::silu:
       return dy * logistic(x) * (1 + x * (1 - logistic(x)));
     case Function::hardswish:
       return x <= -3 ? 0 : x >= 3 ? dy : dy * (x / 3 + 0.5);
-    case Function::hardsigmoid:
-      return x > -3 && x < 3 ? dy / 6 : 0;
     case Function::sigmoid:
       return dy * (1 - y) * y;
     case Function::tanh:
@@ -66,8 +58,9 @@ double gradient(Function function, double saved, double dy, double negative_slop
       const double inner = 2 * tanh_gelu_scale * (1 + 3 * tanh_gelu_cubic * x * x);
       return dy * (s + x * s * (1 - s) * inner);
     }
+    default:
+      __builtin_unreachable();  // of two slopes
   }
-  __builtin_unreachable();
 }
 
 void forward(Function function, const float* x, int64_t size, float negative_slope, float* y) {
@@ -75,13 +68,12 @@ void forward(Function function, const float* x, int64_t size, float negative_slo
     y[at] = static_cast<float>(value(function, x[at], negative_slope));
 }
 
-void backward(Function function, const float* saved, const float* dy, int64_t size,
-              float negative_slope, float* dx) {
+void backward(Function function, const float* saved, const float* dy, int64_t size, float* dx) {
   for (int64_t at = 0; at < size; ++at)
-    dx[at] = static_cast<float>(gradient(function, saved[at], dy[at], negative_slope));
+    dx[at] = static_cast<float>(gradient(function, saved[at], dy[at]));
 }
 
-bool has_larger_slope(Function function, float x) {
+bool is_active(Function function, float x) {
   switch (function) {
     case Function::relu:
       return !(x <= 0);
@@ -99,7 +91,7 @@ void forward_with_bits(Function function, const float* x, int64_t size, float ne
   forward(function, x, size, negative_slope, y);
   std::fill_n(bits, (size + word_elements - 1) / word_elements, 0u);
   for (int64_t at = 0; at < size; ++at)
-    if (has_larger_slope(function, x[at])) bits[at / word_elements] |= 1u << at % word_elements;
+    if (is_active(function, x[at])) bits[at / word_elements] |= 1u << at % word_elements;
 }
 
 void backward_of_bits(Function function, const uint32_t* bits, const float* dy, int64_t size,

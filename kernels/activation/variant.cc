@@ -81,18 +81,12 @@ template <Function F>
 }
 
 template <Function F>
-[[gnu::always_inline]] inline Vector gradient(Vector saved, Vector dy, float negative_slope) {
+[[gnu::always_inline]] inline Vector gradient(Vector saved, Vector dy) {
   const Vector zero{}, &x = saved, &y = saved;
-  if constexpr (F == Function::relu) return select(y <= zero, zero, dy);
-  if constexpr (F == Function::relu6) return select((x > zero) & (x < broadcast(6.f)), dy, zero);
-  if constexpr (F == Function::leaky_relu) return select(x > zero, dy, dy * negative_slope);
-  if constexpr (F == Function::silu)
-    return dy * activation_gradient<Activation::silu>(x, negative_slope);
+  if constexpr (F == Function::silu) return dy * activation_gradient<Activation::silu>(x, 0.f);
   if constexpr (F == Function::hardswish)
     return select(x <= broadcast(-3.f), zero,
                   select(x >= broadcast(3.f), dy, dy * (x * (1.f / 3.f) + 0.5f)));
-  if constexpr (F == Function::hardsigmoid)
-    return select((x > broadcast(-3.f)) & (x < broadcast(3.f)), dy * (1.f / 6.f), zero);
   if constexpr (F == Function::sigmoid) return dy * (1.f - y) * y;
   if constexpr (F == Function::tanh) return dy * (1.f - y * y);
   if constexpr (F == Function::gelu) return dy * (normal_distribution(x) + x * normal_density(x));
@@ -105,9 +99,9 @@ template <Function F>
   }
 }
 
-// The lanes where the slope is the larger of two. NaN is PyTorch's: relu alone lets it through.
+// The lanes where the function is neither flat nor leaks. PyTorch's relu alone lets NaN through.
 template <Function F>
-[[gnu::always_inline]] inline IntVector has_larger_slope(Vector x) {
+[[gnu::always_inline]] inline IntVector is_active(Vector x) {
   const Vector zero{};
   if constexpr (F == Function::relu) return ~(x <= zero);
   if constexpr (F == Function::relu6) return (x > zero) & (x < broadcast(6.f));
@@ -125,22 +119,6 @@ template <Function F>
 }
 
 // Calls body.template operator()<F>() with the function as a compile-time constant.
-template <typename Body>
-void with_two_slopes(Function function, const Body& body) {
-  switch (function) {
-    case Function::relu:
-      return body.template operator()<Function::relu>();
-    case Function::relu6:
-      return body.template operator()<Function::relu6>();
-    case Function::leaky_relu:
-      return body.template operator()<Function::leaky_relu>();
-    case Function::hardsigmoid:
-      return body.template operator()<Function::hardsigmoid>();
-    default:
-      return;  // the binding's caller asks for no other
-  }
-}
-
 template <typename Body>
 void with_function(Function function, const Body& body) {
   switch (function) {
@@ -229,42 +207,47 @@ void forward(Function function, const float* x, int64_t size, float negative_slo
   });
 }
 
-void backward(Function function, const float* saved, const float* dy, int64_t size,
-              float negative_slope, float* dx) {
+void backward(Function function, const float* saved, const float* dy, int64_t size, float* dx) {
   with_function(function, [&]<Function F>() {
-    for_all(size, dx, [=](int64_t at, auto part) {
-      return gradient<F>(load(saved + at, part), load_whole(dy + at, part), negative_slope);
-    });
+    if constexpr (!has_two_slopes(F)) {
+      for_all(size, dx, [=](int64_t at, auto part) {
+        return gradient<F>(load(saved + at, part), load_whole(dy + at, part));
+      });
+    }
   });
 }
 
 void forward_with_bits(Function function, const float* x, int64_t size, float negative_slope,
                        float* y, uint32_t* words) {
-  with_two_slopes(function, [&]<Function F>() {
-    for_all_words(
-        size, y,
-        [=](int64_t, int64_t at, int shift, uint32_t& bits, auto part) {
-          const Vector v = load(x + at, part);
-          bits |= mask_bits(has_larger_slope<F>(v)) << shift;
-          return value<F>(v, negative_slope);
-        },
-        [=](int64_t word, uint32_t bits) {
-          const int64_t count = std::min(word_elements, size - word * word_elements);
-          words[word] = bits & ~uint32_t{0} >> (word_elements - count);
-        });
+  with_function(function, [&]<Function F>() {
+    if constexpr (has_two_slopes(F)) {
+      for_all_words(
+          size, y,
+          [=](int64_t, int64_t at, int shift, uint32_t& bits, auto part) {
+            const Vector v = load(x + at, part);
+            bits |= mask_bits(is_active<F>(v)) << shift;
+            return value<F>(v, negative_slope);
+          },
+          [=](int64_t word, uint32_t bits) {
+            const int64_t count = std::min(word_elements, size - word * word_elements);
+            words[word] = bits & ~uint32_t{0} >> (word_elements - count);
+          });
+    }
   });
 }
 
 void backward_of_bits(Function function, const uint32_t* words, const float* dy, int64_t size,
                       float negative_slope, float* dx) {
-  with_two_slopes(function, [&]<Function F>() {
-    for_all_words(
-        size, dx,
-        [=](int64_t word, int64_t at, int shift, uint32_t&, auto part) {
-          return gradient_of_bits<F>(words[word] >> shift, load_whole(dy + at, part),
-                                     negative_slope);
-        },
-        [](int64_t, uint32_t) {});
+  with_function(function, [&]<Function F>() {
+    if constexpr (has_two_slopes(F)) {
+      for_all_words(
+          size, dx,
+          [=](int64_t word, int64_t at, int shift, uint32_t&, auto part) {
+            return gradient_of_bits<F>(words[word] >> shift, load_whole(dy + at, part),
+                                       negative_slope);
+          },
+          [](int64_t, uint32_t) {});
+    }
   });
 }
 

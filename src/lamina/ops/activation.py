@@ -27,7 +27,7 @@ _FUNCTIONS = (
     "gelu",
     "gelu_tanh",
 )
-_HAVE_TWO_SLOPES = frozenset({"relu", "relu6", "leaky_relu", "hardsigmoid"})
+_HAVE_TWO_SLOPES = frozenset(name for name, row in theory.ACTIVATIONS.items() if row.has_two_slopes)
 _SAVE_THE_OUTPUT = frozenset({"sigmoid", "tanh"})
 
 
@@ -152,8 +152,10 @@ def _is_large(x: Tensor) -> bool:
 
 def _native(name: str, x: Tensor, negative_slope: float = 0.0) -> Tensor:
     if x.requires_grad and torch.is_grad_enabled():
-        function = _TwoSlopes if name in _HAVE_TWO_SLOPES else _Activation
-        y: Tensor = function.apply(x, name, negative_slope)  # type: ignore[no-untyped-call]
+        if name in _HAVE_TWO_SLOPES:
+            y: Tensor = _TwoSlopes.apply(x, name, negative_slope)  # type: ignore[no-untyped-call]
+        else:
+            y = _Activation.apply(x, name)  # type: ignore[no-untyped-call]
         return y
     return _forward(name, x, negative_slope)
 
@@ -169,18 +171,18 @@ def _forward(name: str, x: Tensor, negative_slope: float) -> Tensor:
 
 class _Activation(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, name: str, negative_slope: float) -> Tensor:
-        y = _forward(name, x, negative_slope)
-        ctx.name, ctx.negative_slope = name, negative_slope
+    def forward(ctx: Any, x: Tensor, name: str) -> Tensor:
+        y = _forward(name, x, 0.0)
+        ctx.name = name
         ctx.save_for_backward(y if name in _SAVE_THE_OUTPUT else x)
         return y
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None]:
         (saved,) = ctx.saved_tensors
         directly = native.serves(saved, dy) and native.runs_directly((saved, dy))
         if torch.is_grad_enabled() or not directly:
-            return _torch_gradient(ctx.name, saved, dy, ctx.negative_slope), None, None
+            return _torch_gradient(ctx.name, saved, dy), None
         saved = native.dense(saved)
         dy = native.with_strides(dy, saved.stride())
         dx = memory.empty_like(saved)
@@ -189,10 +191,27 @@ class _Activation(torch.autograd.Function):
             saved.data_ptr(),
             dy.data_ptr(),
             saved.numel(),
-            ctx.negative_slope,
             dx.data_ptr(),
         )
-        return dx, None, None
+        return dx, None
+
+
+def _torch_gradient(name: str, saved: Tensor, dy: Tensor) -> Tensor:
+    """By PyTorch's ops: it can be differentiated again, and traced."""
+    if name == "sigmoid":
+        return dy * (1 - saved) * saved
+    if name == "tanh":
+        return dy * (1 - saved * saved)
+    (dx,) = differentiable_gradients(lambda x: _torch_forward(name, x), (saved,), dy)
+    assert dx is not None
+    return dx
+
+
+def _torch_forward(name: str, x: Tensor) -> Tensor:
+    if name == "gelu_tanh":
+        return F.gelu(x, approximate="tanh")
+    function: Callable[[Tensor], Tensor] = getattr(F, name)
+    return function(x)
 
 
 class _TwoSlopes(torch.autograd.Function):
@@ -249,36 +268,12 @@ def _scale_by_torch(
 ) -> Tensor:
     """By PyTorch's ops: it can be differentiated again, and traced."""
     one_by_one = (bits[:, None] >> torch.arange(_BITS, device=bits.device)) & 1
-    larger = one_by_one.bool().flatten().as_strided(dy.shape, strides)
+    active = one_by_one.bool().flatten().as_strided(dy.shape, strides)
     if name == "leaky_relu":
-        return torch.where(larger, dy, dy * negative_slope)
+        return torch.where(active, dy, dy * negative_slope)
     if name == "hardsigmoid":
-        return torch.where(larger, dy / 6, 0.0)
-    return torch.where(larger, dy, 0.0)
-
-
-def _torch_gradient(name: str, saved: Tensor, dy: Tensor, negative_slope: float) -> Tensor:
-    """By PyTorch's ops: it can be differentiated again, and traced."""
-    if name == "sigmoid":
-        return dy * (1 - saved) * saved
-    if name == "tanh":
-        return dy * (1 - saved * saved)
-    (dx,) = differentiable_gradients(
-        lambda x: _torch_forward(name, x, negative_slope), (saved,), dy
-    )
-    assert dx is not None
-    return dx
-
-
-def _torch_forward(name: str, x: Tensor, negative_slope: float) -> Tensor:
-    if name == "leaky_relu":
-        return F.leaky_relu(x, negative_slope)
-    if name == "hardsigmoid":
-        return _torch_hardsigmoid(x)
-    if name == "gelu_tanh":
-        return F.gelu(x, approximate="tanh")
-    function: Callable[[Tensor], Tensor] = getattr(F, name)
-    return function(x)
+        return torch.where(active, dy / 6, 0.0)
+    return torch.where(active, dy, 0.0)
 
 
 def _torch_hardsigmoid(x: Tensor) -> Tensor:
