@@ -1,47 +1,221 @@
-// A pointwise convolution of so few pixels that the weights are the larger tensor, a dense layer of
-// some rows: the images are transposed and the weights read where they lie, not brought into
-// panels.
+// Pointwise convolutions of so few pixels that the weights are the larger tensor, dense layers of
+// some rows. The weights, or their gradient, go through memory once and where they lie: bringing
+// them into panels would take longer than the product.
 #pragma once
 
+#include <algorithm>
+
+#include "common/finish-inl.h"
+#include "common/panels-inl.h"
+#include "common/parallel_for.h"
 #include "common/workspace.h"
+#include "conv2d/conv2d.h"
 #include "conv2d/layout-inl.h"
-#include "conv2d/planes-inl.h"
-#include "conv2d/planes_weight_gradient-inl.h"
 
 namespace lamina::conv2d::LAMINA_ISA {
+
+inline constexpr int64_t most_few_pixels = 64;
 
 inline bool has_few_pixels(const Shape& s) {
   const auto is_dense = [](const Axis& axis) {
     return axis.taps == 1 && axis.stride == 1 && axis.before == 0 && axis.size == axis.output_size;
   };
-  return is_dense(s.vertical) && is_dense(s.horizontal) && s.groups == 1 && s.pixels() <= 64 &&
-         s.outputs >= 4 * s.pixels() && s.inputs >= 4 * s.pixels();
+  return is_dense(s.vertical) && is_dense(s.horizontal) && s.groups == 1 &&
+         s.pixels() <= most_few_pixels && s.outputs >= 4 * s.pixels() && s.inputs >= 4 * s.pixels();
 }
 
-// The same pixels as those of one image of one row.
-inline Shape one_row(const Shape& s) {
-  const int64_t pixels = s.pixels();
-  return {1, s.inputs, s.outputs, 1, {1, 1, 1, 1, 1, 0}, {pixels, pixels, 1, 1, 1, 0}};
+// Whether every output's weights are one row, and the rows adjacent.
+template <typename T>
+bool lies_in_rows(const Filter<T>& w, const Shape& s) {
+  return w.input_stride == 1 && w.output_stride == s.inputs;
+}
+
+// Items worth a thread, of which each is `macs` products.
+inline int64_t few_pixels_grain(int64_t macs) {
+  return std::max<int64_t>(1, (int64_t{1} << 17) / macs);
+}
+
+// ---- forward: every output is the dot product of a pixel and a row of the weights ---------------
+
+// Pixels and rows of weights to a block: 24 sums beside 7 of 32 registers, or 12 beside 4 of 16.
+inline constexpr int dot_pixels = 4, dot_outputs = block_vectors == 4 ? 6 : 3;
+
+// Inputs that the first cache holds of a block.
+inline constexpr int64_t dot_inputs = 1024;
+
+// y = x w for `Pixels` pixels and `Outputs` rows of `inputs` weights.
+template <int Pixels, int Outputs>
+[[gnu::noinline]] void dot_products(const float* x, const float* w, const Shape& s, int64_t inputs,
+                                    bool first, float* y) {
+  Vector total[Pixels][Outputs] = {};
+  for_registers(inputs, [&](int64_t at, auto width) __attribute__((always_inline)) {
+    Vector weights[Outputs];
+#pragma GCC unroll 8
+    for (int o = 0; o < Outputs; ++o) weights[o] = load(w + o * s.inputs + at, width);
+#pragma GCC unroll 8
+    for (int p = 0; p < Pixels; ++p) {
+      const Vector pixel = load(x + p * s.inputs + at, width);
+#pragma GCC unroll 8
+      for (int o = 0; o < Outputs; ++o) total[p][o] += pixel * weights[o];
+    }
+  });
+  constexpr int count = Pixels * Outputs, registers = (count + lanes - 1) / lanes;
+  float sums[registers * lanes];
+#pragma GCC unroll 32
+  for (int r = 0; r < registers; ++r) {
+    Vector some[lanes] = {};
+#pragma GCC unroll 16
+    for (int at = r * lanes; at < std::min(count, (r + 1) * lanes); ++at)
+      some[at % lanes] = total[at / Outputs][at % Outputs];
+    store(sums + r * lanes, sum_each(some));
+  }
+#pragma GCC unroll 8
+  for (int p = 0; p < Pixels; ++p)
+#pragma GCC unroll 8
+    for (int o = 0; o < Outputs; ++o) {
+      float& to = y[p * s.outputs + o];
+      to = first ? sums[p * Outputs + o] : to + sums[p * Outputs + o];
+    }
+}
+
+// Calls body.template operator()<n>() with n = count, 1 <= count <= Most.
+template <int Most, typename Body>
+[[gnu::always_inline]] inline void with_count(int64_t count, const Body& body) {
+  if constexpr (Most > 1)
+    if (count < Most) return with_count<Most - 1>(count, body);
+  body.template operator()<Most>();
 }
 
 inline void few_pixels(const float* x, Filter<const float> w, const Shape& s, const Finish& finish,
                        float* y) {
-  const int64_t pixels = s.pixels(), x_size = round_up(s.inputs * pixels, 16);
-  Workspace workspace(x_size + s.outputs * pixels);
-  float *const planar_x = workspace.data(), *const planar_y = planar_x + x_size;
-  reorder<false>(x, 1, s.inputs, pixels, planar_x);
-  planes(planar_x, w, one_row(s), finish, planar_y);
-  reorder<true>(planar_y, 1, s.outputs, pixels, y);
+  const int64_t pixels = s.pixels(), blocks = (s.outputs + dot_outputs - 1) / dot_outputs;
+  const int64_t grain = few_pixels_grain(dot_outputs * s.inputs * pixels);
+  parallel_for(blocks, grain, [&](int64_t begin, int64_t end) {
+    const int64_t first = begin * dot_outputs, last = std::min(end * dot_outputs, s.outputs);
+    for (int64_t c = 0; c < s.inputs; c += dot_inputs) {
+      const int64_t inputs = std::min(dot_inputs, s.inputs - c);
+      for (int64_t o = first; o < last; o += dot_outputs)
+        for (int64_t p = 0; p < pixels; p += dot_pixels)
+          with_count<dot_pixels>(std::min<int64_t>(dot_pixels, pixels - p), [&]<int Pixels>() {
+            with_count<dot_outputs>(std::min<int64_t>(dot_outputs, last - o), [&]<int Outputs>() {
+              dot_products<Pixels, Outputs>(x + p * s.inputs + c, w.data + o * s.inputs + c, s,
+                                            inputs, c == 0, y + p * s.outputs + o);
+            });
+          });
+    }
+    for (int64_t p = 0; p < pixels && !finish.changes_nothing(); ++p) {
+      float* const row = y + p * s.outputs + first;
+      finish_row(row, last - first, finish.from(first), row);
+    }
+  });
+}
+
+// ---- gradients: some rows of weights at a time, from end to end ---------------------------------
+
+// Rows of weights that go through memory side by side: reading, so many that the sums are added to
+// what lies in the cache only so often, and writing, few enough for the buffers of the stores.
+inline constexpr int read_streams = block_vectors == 4 ? 8 : 4, write_streams = 4;
+
+// `pixels` rows of x, [register][pixel]: rows that are a power of two apart share a few lines of
+// the first cache. The last register is filled with zeros.
+inline void interleave(const float* x, const Shape& s, int64_t pixels, float* to) {
+  for_registers(s.inputs, [&](int64_t at, auto width) {
+    for (int64_t p = 0; p < pixels; ++p)
+      store(to + at * pixels + p * lanes, load(x + p * s.inputs + at, width));
+  });
+}
+
+inline int64_t interleaved_size(const Shape& s, int64_t pixels) {
+  return round_up(s.inputs, lanes) * pixels;
+}
+
+// `Rows` outputs' gradients of every pixel, together for the same reason as interleaved inputs.
+template <int Rows>
+struct PixelGradients {
+  float at[most_few_pixels][Rows];
+
+  PixelGradients(const float* dy, const Shape& s) {
+    for (int64_t p = 0; p < s.pixels(); ++p) std::copy_n(dy + p * s.outputs, Rows, at[p]);
+  }
+};
+
+// dx, interleaved, += dy w for `Rows` outputs and a range of the inputs.
+template <int Rows>
+[[gnu::noinline]] void add_input_gradient(const float* dy, const float* w, const Shape& s,
+                                          bool first, Range inputs, float* dx) {
+  const int64_t pixels = s.pixels();
+  const PixelGradients<Rows> gradients(dy, s);
+  for_registers(inputs.end - inputs.begin, [&](int64_t at, auto width) {
+    Vector weights[Rows];
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) weights[r] = load(w + r * s.inputs + inputs.begin + at, width);
+    for (int64_t p = 0; p < pixels; ++p, dx += lanes) {
+      const float* const gradient = gradients.at[p];
+      Vector total = broadcast(gradient[0]) * weights[0];
+#pragma GCC unroll 8
+      for (int r = 1; r < Rows; ++r) total += broadcast(gradient[r]) * weights[r];
+      store(dx, first ? total : total + load(dx));
+    }
+  });
+}
+
+// dw = dy x for `Rows` outputs, x interleaved.
+template <int Rows>
+[[gnu::noinline]] void set_weight_gradient(const float* x, const float* dy, const Shape& s,
+                                           float* dw) {
+  const int64_t pixels = s.pixels();
+  const PixelGradients<Rows> gradients(dy, s);
+  for_registers(s.inputs, [&](int64_t at, auto width) {
+    Vector total[Rows] = {};
+    for (int64_t p = 0; p < pixels; ++p, x += lanes) {
+      const float* const gradient = gradients.at[p];
+      const Vector pixel = load(x);
+#pragma GCC unroll 8
+      for (int r = 0; r < Rows; ++r) total[r] += broadcast(gradient[r]) * pixel;
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) store(dw + r * s.inputs + at, total[r], width);
+  });
+}
+
+// Calls body.template operator()<Rows>(output) for the rows of a range, `Streams` at a time.
+template <int Streams, typename Body>
+[[gnu::always_inline]] inline void for_rows(Range outputs, const Body& body) {
+  int64_t o = outputs.begin;
+  for (; o + Streams <= outputs.end; o += Streams) body.template operator()<Streams>(o);
+  for (; o < outputs.end; ++o) body.template operator()<1>(o);
+}
+
+inline void few_pixels_input_gradient(const float* dy, Filter<const float> w, const Shape& s,
+                                      float* dx) {
+  const int64_t pixels = s.pixels(), registers = (s.inputs + lanes - 1) / lanes;
+  Workspace workspace(interleaved_size(s, pixels));
+  parallel_for(registers, few_pixels_grain(lanes * s.outputs * pixels),
+               [&](int64_t begin, int64_t end) {
+                 const Range inputs = {begin * lanes, std::min(end * lanes, s.inputs)};
+                 float* const sums = workspace.data() + inputs.begin * pixels;
+                 for_rows<read_streams>({0, s.outputs}, [&]<int Rows>(int64_t o) {
+                   add_input_gradient<Rows>(dy + o, w.data + o * s.inputs, s, o == 0, inputs, sums);
+                 });
+                 for_registers(inputs.end - inputs.begin, [&](int64_t at, auto width) {
+                   for (int64_t p = 0; p < pixels; ++p)
+                     store(dx + p * s.inputs + inputs.begin + at,
+                           load(sums + at * pixels + p * lanes), width);
+                 });
+               });
 }
 
 inline void few_pixels_weight_gradient(const float* x, const float* dy, const Shape& s,
                                        Filter<float> dw) {
-  const int64_t pixels = s.pixels(), x_size = round_up(s.inputs * pixels, 16);
-  Workspace workspace(x_size + s.outputs * pixels);
-  float *const planar_x = workspace.data(), *const planar_dy = planar_x + x_size;
-  reorder<false>(x, 1, s.inputs, pixels, planar_x);
-  reorder<false>(dy, 1, s.outputs, pixels, planar_dy);
-  planes_weight_gradient(planar_x, planar_dy, one_row(s), dw);
+  const int64_t pixels = s.pixels();
+  Workspace workspace(interleaved_size(s, pixels));
+  float* const block = workspace.data();
+  interleave(x, s, pixels, block);
+  parallel_for(s.outputs, few_pixels_grain(s.inputs * pixels), [&](int64_t begin, int64_t end) {
+    for_rows<write_streams>({begin, end}, [&]<int Rows>(int64_t o) {
+      set_weight_gradient<Rows>(block, dy + o, s, dw.data + o * s.inputs);
+    });
+  });
 }
 
 }  // namespace lamina::conv2d::LAMINA_ISA

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lamina import nn, ops
-from lamina.ops import conv2d_choice, conv2d_native, native
+from lamina.ops import conv2d_choice, native
 from tests.ops.judge import assert_as_good_as_torch
 
 from .parity import assert_agrees
@@ -28,20 +28,30 @@ def test_linear_agrees_with_torch(rest, in_features, out_features, bias, dtype) 
     assert_agrees(ours, theirs, torch.randn(*rest, in_features, dtype=dtype))
 
 
-@pytest.mark.skipif("conv2d" not in native.kinds(), reason="no compiler")
-@pytest.mark.parametrize("rows", [16, 17, 64])
-def test_few_rows_in_our_kernel_are_as_exact_as_torchs(monkeypatch, rows) -> None:
-    ran, run = [], conv2d_native.forward
+@pytest.fixture
+def our_kernel(monkeypatch) -> list[str]:
+    """The passes that ran in it; none is left to PyTorch."""
+    ran: list[str] = []
 
-    def recorded(algorithm, *rest, **more):
-        ran.append(algorithm)
-        return run(algorithm, *rest, **more)
+    def recorded(problem) -> bool:
+        ran.append(problem.pass_)
+        return True
 
-    monkeypatch.setattr(conv2d_native, "forward", recorded)
-    monkeypatch.setattr(conv2d_choice, "beats_matrix_product", lambda *_: True)
+    monkeypatch.setattr(conv2d_choice, "beats_matrix_product", recorded)
+    monkeypatch.setattr(conv2d_choice, "leaves_dense_to_pytorch", lambda *_: False)
+    return ran
+
+
+needs_kernels = pytest.mark.skipif("conv2d" not in native.kinds(), reason="no compiler")
+
+
+@needs_kernels
+@pytest.mark.parametrize("rows", [1, 2, 3, 5, 16, 17, 64, 65])
+@pytest.mark.parametrize(("features", "results"), [(512, 1000), (521, 1003), (1030, 256), (9, 4)])
+def test_our_kernel_is_as_exact_as_torchs(our_kernel, rows, features, results) -> None:
     torch.manual_seed(0)
-    leaves = torch.randn(rows, 512), torch.randn(1000, 512), torch.randn(1000)
-    dy = torch.randn(rows, 1000)
+    leaves = torch.randn(rows, features), torch.randn(results, features), torch.randn(results)
+    dy = torch.randn(rows, results)
 
     def with_gradients(function, dtype):
         inputs = [tensor.to(dtype).requires_grad_() for tensor in leaves]
@@ -49,11 +59,45 @@ def test_few_rows_in_our_kernel_are_as_exact_as_torchs(monkeypatch, rows) -> Non
         return y.detach(), *torch.autograd.grad(y, inputs, dy.to(dtype))
 
     ours = with_gradients(ops.linear, torch.float32)
-    assert ran == ["direct"]
+    assert our_kernel == ["forward", "input_gradient", "weight_gradient"]
     torchs = with_gradients(F.linear, torch.float32)
     truth = with_gradients(F.linear, torch.float64)
     for name, *three in zip(("y", "dx", "dweight", "dbias"), ours, torchs, truth, strict=True):
         assert_as_good_as_torch(*three, name)
+
+
+@needs_kernels
+def test_our_kernel_takes_any_strides(our_kernel) -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(64, 96)
+    x = torch.randn(128, 6, 3).transpose(0, 1)[..., 1].requires_grad_()  # rows of every third
+    x = x[:, ::2]
+    torch.testing.assert_close(layer(x), F.linear(x, layer.weight, layer.bias))
+    for dy in (torch.ones(()).expand(6, 96), torch.randn(96, 6).t()):
+        ours = torch.autograd.grad(layer(x), [x, layer.weight], dy)
+        theirs = torch.autograd.grad(F.linear(x, layer.weight, layer.bias), [x, layer.weight], dy)
+        for mine, other in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(mine, other)
+
+
+@needs_kernels
+def test_our_kernel_passes_nan_and_infinity_on(our_kernel) -> None:
+    x, weight = torch.randn(5, 40), torch.randn(50, 40)
+    x[1, 3], x[2, 39], weight[7, 0] = torch.nan, torch.inf, torch.nan
+    expected = F.linear(x.double(), weight.double()).float()
+    torch.testing.assert_close(ops.linear(x, weight), expected, equal_nan=True)
+
+
+@needs_kernels
+def test_our_kernel_can_be_differentiated_twice(our_kernel) -> None:
+    leaves = [torch.randn(s, requires_grad=True) for s in ((8, 33), (34, 33), (34,))]
+
+    def second(function):
+        gradients = torch.autograd.grad(function(*leaves).square().sum(), leaves, create_graph=True)
+        return torch.autograd.grad(sum(g.square().sum() for g in gradients), leaves)
+
+    for mine, theirs in zip(second(ops.linear), second(F.linear), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-5 * float(theirs.abs().max()))
 
 
 def test_no_input_features_give_the_bias() -> None:

@@ -69,11 +69,11 @@ def test_a_dense_layer_is_ours_where_all_passes_together_are_faster(monkeypatch)
     inference, training = ("forward",), conv2d_choice.PASSES
     passes = {"matrix_product": (0.5, 0.5, 0.5), "direct": (0.25, 0.6, 0.6)}
     on_passes(monkeypatch, 0.01, **passes)
-    assert conv2d_choice.beats_matrix_product(POINTWISE, inference)
-    assert conv2d_choice.beats_matrix_product(POINTWISE, training)
+    assert not conv2d_choice.leaves_dense_to_pytorch(POINTWISE, inference)
+    assert not conv2d_choice.leaves_dense_to_pytorch(POINTWISE, training)
     on_passes(monkeypatch, 0.2, **passes)
-    assert conv2d_choice.beats_matrix_product(POINTWISE, inference)
-    assert not conv2d_choice.beats_matrix_product(POINTWISE, training)
+    assert not conv2d_choice.leaves_dense_to_pytorch(POINTWISE, inference)
+    assert conv2d_choice.leaves_dense_to_pytorch(POINTWISE, training)
 
 
 def test_fewer_products_decide_at_stride_2_where_channels_are_many(monkeypatch):

@@ -63,6 +63,9 @@ SAMPLES: dict[str, Callable[[Draw, Draw, bool], tuple[Any, ...]]] = {
     "global_max_pool2d_backward": lambda image, _, last: (
         *(x := image(2, 20, 9, 11), x.amax((2, 3), keepdim=True), image(2, 20, 1, 1)),
     ),
+    "linear": lambda _, vector, last: (vector(5, 7), vector(3, 7), vector(3)),
+    "linear_input_gradient": lambda _, vector, last: (vector(5, 3), vector(3, 7)),
+    "linear_weight_gradient": lambda _, vector, last: (vector(5, 7), vector(5, 3), vector(3, 7)),
     "max_pool2d": lambda image, _, last: (image(2, 20, 9, 11), *WINDOW, [1, 1], OUTPUT),
     "max_pool2d_backward": lambda image, _, last: (
         image(2, 20, 4, 5),
@@ -80,6 +83,7 @@ SAMPLES: dict[str, Callable[[Draw, Draw, bool], tuple[Any, ...]]] = {
 }
 NOT_DIFFERENTIABLE = {
     *("batch_norm_backward", "conv2d_input_gradient", "conv2d_weight_gradient"),
+    *("linear_input_gradient", "linear_weight_gradient"),
     *("depthwise_conv2d_backward", "global_max_pool2d_backward", "max_pool2d_backward"),
 }
 

@@ -192,14 +192,24 @@ def test_direct_sums_of_the_weights_gradient_for_every_thread():
 
 
 def test_direct_reads_the_weights_of_few_positions_where_they_lie():
-    few = conv2d.problem((1, 512, 1, 16), 1000, 1)
-    assert stages(algorithms.direct(few))["pack"].bytes_moved == 0
-    assert stages(algorithms.direct(few.of("input_gradient")))["pack"].bytes_moved > few.weights
+    few = conv2d.problem((1, 500, 1, 16), 1000, 1)
+    for pass_ in PASSES:
+        cost = algorithms.direct(few.of(pass_))
+        (product,) = cost.stages
+        assert product == Stage(
+            "few_positions", 2 * few.macs, few.inputs + few.weights + few.outputs
+        )
+        assert cost.workspace_bytes == (0 if pass_ == "forward" else few.inputs)
+    # A register of inputs is computed whole.
+    (whole,) = algorithms.direct(replace(few, lanes=8)).stages
+    assert whole.flops == 2 * 16 * 504 * 1000
     many = conv2d.problem((1, 512, 1, 65), 1000, 1)
     assert stages(algorithms.direct(many))["pack"].bytes_moved > many.weights
-    # A register is computed whole.
-    one = replace(conv2d.problem((1, 512, 1, 1), 1000, 1), lanes=8)
-    assert stages(algorithms.direct(one))["product"].flops == 8 * 2 * 512 * 1000
+    planes = replace(few, channels_last=False)
+    assert stages(algorithms.direct(planes))["pack"].bytes_moved > few.weights
+    # MKL's share is another with few rows.
+    assert [s.name for s in algorithms.matrix_product(few).stages] == ["few_positions"]
+    assert [s.name for s in algorithms.matrix_product(many).stages] == ["product"]
 
 
 def test_pytorchs_own_clears_fresh_pages_of_a_large_result():

@@ -28,9 +28,11 @@ def _machine(
         "onednn.strided_product": 0.9 * onednn[1],
         "onednn.first_touch": 0.09,
         "matrix_product.product": 0.42,
+        "matrix_product.few_positions": 0.25,
         "direct.pack": direct[0],
         "direct.gather": direct[1],
         "direct.product": direct[2],
+        "direct.few_positions": 0.7,
     }
     for name, (weight, tiles, product, strided) in zip(_WINOGRAD, winograd, strict=True):
         shares[f"{name}.weight_transform"] = weight

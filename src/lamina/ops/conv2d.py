@@ -150,18 +150,7 @@ def _is_pytorchs(
         return False  # the op chooses when it runs
     images = x if x.dim() == 4 else x.unsqueeze(0)
     case = _problem(images, weight, stride, (*padding[0], *padding[1]), dilation, groups, "forward")
-    return conv2d_choice.leaves_to_pytorch(case, passes(x, weight))
-
-
-def passes(x: Tensor, weight: Tensor) -> tuple[Pass, ...]:
-    """Those that a call on these tensors will ask for."""
-    if not torch.is_grad_enabled():
-        return ("forward",)
-    return (
-        "forward",
-        *(("input_gradient",) if x.requires_grad else ()),
-        *(("weight_gradient",) if weight.requires_grad else ()),
-    )
+    return conv2d_choice.leaves_to_pytorch(case, conv2d_choice.passes(x, weight))
 
 
 # ---- the op: what an algorithm's passes have in common ------------------------------------------

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import torch
+from torch import Tensor
+
 from lamina.ops import calibration, conv2d_timing
 from lamina.ops.calibration import Calibration
 from lamina.ops.numerics import get_numerics
@@ -83,15 +86,31 @@ def choose(problem: Problem) -> str:
     return _choose(problem, get_numerics() == "strict", calibration.known_for(problem))
 
 
+def passes(x: Tensor, weight: Tensor) -> tuple[Pass, ...]:
+    """Those that a call on these tensors will ask for."""
+    if not torch.is_grad_enabled():
+        return ("forward",)
+    return (
+        "forward",
+        *(("input_gradient",) if x.requires_grad else ()),
+        *(("weight_gradient",) if weight.requires_grad else ()),
+    )
+
+
 def leaves_to_pytorch(problem: Problem, passes: tuple[Pass, ...]) -> bool:
     """Whether PyTorch's own op takes less for these passes than ours with the fastest in each."""
     strict = get_numerics() == "strict"
     return _leaves_to_pytorch(problem, passes, strict, calibration.known_for(problem))
 
 
-def beats_matrix_product(problem: Problem, passes: tuple[Pass, ...]) -> bool:
-    """Whether our op is the faster one for a dense layer, written as a convolution."""
-    return _beats_matrix_product(problem, passes, calibration.known_for(problem))
+def beats_matrix_product(problem: Problem) -> bool:
+    """Whether our kernel takes less for this pass of a dense layer, written as a convolution."""
+    return _beats_matrix_product(problem, calibration.known_for(problem))
+
+
+def leaves_dense_to_pytorch(problem: Problem, passes: tuple[Pass, ...]) -> bool:
+    """``leaves_to_pytorch`` of a dense layer."""
+    return _leaves_dense_to_pytorch(problem, passes, calibration.known_for(problem))
 
 
 def serves(name: str, problem: Problem) -> bool:
@@ -130,12 +149,20 @@ def _leaves_to_pytorch(
 
 
 @lru_cache(maxsize=4096)
-def _beats_matrix_product(problem: Problem, passes: tuple[Pass, ...], known: Calibration) -> bool:
+def _beats_matrix_product(problem: Problem, known: Calibration) -> bool:
+    return _seconds("direct", problem, known) < _seconds("matrix_product", problem, known)
+
+
+@lru_cache(maxsize=4096)
+def _leaves_dense_to_pytorch(
+    problem: Problem, passes: tuple[Pass, ...], known: Calibration
+) -> bool:
     ours = theirs = 0.0
     for case in map(problem.of, passes):
-        ours += _seconds("direct", case, known) + _around(case, known)
-        theirs += _seconds("matrix_product", case, known)
-    return ours < theirs
+        alone = _seconds("matrix_product", case, known)
+        ours += min(alone, _seconds("direct", case, known)) + _around(case, known)
+        theirs += alone
+    return theirs < ours
 
 
 def _fastest_of(names: tuple[str, ...], problem: Problem, known: Calibration) -> str:

@@ -47,7 +47,7 @@ def forward(
         weight.stride(),
         native.address(scale),
         native.address(shift),
-        *_geometry(problem),
+        *geometry(problem),
         native.ACTIVATIONS.index(activation),
         negative_slope,
         y.data_ptr(),
@@ -67,7 +67,7 @@ def input_gradient(
         dy.data_ptr(),
         weight.data_ptr(),
         weight.stride(),
-        *_geometry(problem),
+        *geometry(problem),
         dx.data_ptr(),
     )
     return _in_layout(dx, native.is_channels_last(x))
@@ -83,7 +83,7 @@ def weight_gradient(
         algorithm,
         x.data_ptr(),
         dy.data_ptr(),
-        *_geometry(problem),
+        *geometry(problem),
         dweight.data_ptr(),
         dweight.stride(),
     )
@@ -132,7 +132,7 @@ def _planes(x: Tensor) -> tuple[int, int, int]:
     return x.shape[0], x.shape[1], x.shape[2] * x.shape[3]
 
 
-def _geometry(problem: Problem) -> tuple[Sizes, Sizes, Sizes, Sizes, Sizes, Sizes, Sizes]:
+def geometry(problem: Problem) -> tuple[Sizes, Sizes, Sizes, Sizes, Sizes, Sizes, Sizes]:
     """As the kernels take it: bindings/conv2d.cc names the items."""
     (top, _), (left, _) = problem.padding
     images, channels = problem.input_shape[:2]

@@ -68,6 +68,9 @@ CASES = (
     Case(2, 3, 64, 64, 7, 2),
     Case(1, 3, 32, 112, 3, 2),
     Case(1, 512, 1000, 4, 1),
+    Case(1, 512, 1000, 2, 1),
+    Case(1, 512, 1000, 1, 1),
+    Case(1, 1024, 1000, 1, 1),
     Case(16, 32, 32, 28, 1),
     Case(8, 16, 96, 112, 1),
     Case(8, 96, 16, 112, 1),
@@ -116,7 +119,7 @@ def cost(algorithm: str, problem: Problem) -> AlgorithmCost:
     if algorithm == "onednn":
         return conv2d_algorithms.onednn(problem)
     if algorithm == "matrix_product":
-        return replace(conv2d_algorithms.implicit_gemm(problem), algorithm=algorithm)
+        return conv2d_algorithms.matrix_product(problem)
     return conv2d_algorithms.ALGORITHMS[algorithm](problem)
 
 

@@ -1,20 +1,22 @@
 """Dense layer: y[..., o] = bias[o] + sum over i of weight[o, i] · x[..., i].
 
-It is the convolution of one row of pixels, each a vector of inputs, by 1×1 kernels. From some
-number of rows on that kernel is faster than PyTorch's matrix product, which is MKL's: measured on
-a processor of AMD with AVX-512, of which MKL uses half, twice as fast from sixteen rows on. With
-few rows it reads the weights where they lie. The cost model says which of the two is called.
+It is the convolution of one row of pixels, each a vector of inputs, by 1×1 kernels. With few rows
+that kernel goes through the weights once, where they lie; PyTorch's matrix product is MKL's. The
+cost model says for each of the three passes which of the two is called.
 """
 
 from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lamina.ops import checks, conv2d_choice, native
-from lamina.ops.conv2d import convolve, passes
-from lamina.theory.conv2d_problem import Problem
+from lamina.ops import checks, conv2d_choice, conv2d_native, memory, native
+from lamina.ops.registration import register
+from lamina.theory.conv2d_problem import Pass, Problem
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -45,32 +47,42 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if not native.sizes_are_known(x) or not x.shape[-1]:
         return F.linear(x, weight, bias)
     rows = x.numel() // x.shape[-1]
-    if rows < _FEWEST_ROWS or not _is_ours(x, weight, bias, rows):
+    if not _serves(x, weight, bias) or _is_pytorchs(x, weight, rows):
         return F.linear(x, weight, bias)
-    # (1, in_features, 1, rows), channels-last: a view.
-    pixels = x.contiguous().view(1, 1, rows, x.shape[-1]).permute(0, 3, 1, 2)
-    kernels = weight.view(*weight.shape, 1, 1)
-    y: Tensor = convolve(pixels, kernels, None, bias, *_WINDOW)
-    return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], weight.shape[0])
+    y: Tensor = _linear(x if x.dim() == 2 else x.reshape(rows, x.shape[-1]), weight, bias)
+    return y if x.dim() == 2 else y.view(*x.shape[:-1], weight.shape[0])
 
 
-# Stride, padding, dilation, groups, algorithm, activation and its slope, as the op takes them.
-_WINDOW = ((1, 1), (0, 0, 0, 0), (1, 1), 1, "direct", "none", 0.0)
+def _serves(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    # Under autocast a product is PyTorch's, which casts.
+    return (
+        native.serves(x, weight, bias)
+        and not torch.is_autocast_enabled("cpu")
+        and weight.is_contiguous()
+    )
 
-# Fewer fill too little of a register.
-_FEWEST_ROWS = 4
+
+def _is_pytorchs(x: Tensor, weight: Tensor, rows: int) -> bool:
+    """Whether the cost model predicts no gain: PyTorch's own op then costs nothing of ours."""
+    problem = _problem(rows, weight, "forward")
+    return conv2d_choice.leaves_dense_to_pytorch(problem, conv2d_choice.passes(x, weight))
 
 
-def _is_ours(x: Tensor, weight: Tensor, bias: Tensor | None, rows: int) -> bool:
-    """Whether the cost model predicts our kernel to be the faster one."""
-    if (
-        not native.serves(x, weight, bias)
-        or torch.is_autocast_enabled("cpu")
-        or not weight.is_contiguous()
-    ):
-        return False
+# ---- the op -------------------------------------------------------------------------------------
+
+
+def _problem(rows: int, weight: Tensor, pass_: Pass) -> Problem:
     results, features = weight.shape
-    problem = Problem(
+    return _remembered_problem(
+        rows, features, results, pass_, torch.get_num_threads(), native.lanes()
+    )
+
+
+@lru_cache(maxsize=4096)
+def _remembered_problem(
+    rows: int, features: int, results: int, pass_: Pass, threads: int, lanes: int
+) -> Problem:
+    return Problem(
         (1, features, 1, rows),
         (1, results, 1, rows),
         (1, 1),
@@ -78,7 +90,105 @@ def _is_ours(x: Tensor, weight: Tensor, bias: Tensor | None, rows: int) -> bool:
         ((0, 0), (0, 0)),
         (1, 1),
         1,
-        threads=torch.get_num_threads(),
-        lanes=native.lanes(),
+        pass_,
+        threads,
+        lanes=lanes,
     )
-    return conv2d_choice.beats_matrix_product(problem, passes(x, weight))
+
+
+def _strides(weight: Tensor) -> tuple[int, int, int, int]:
+    features = weight.shape[1]
+    return features, 1, features, features
+
+
+def _kernel(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    problem = _problem(x.shape[0], weight, "forward")
+    if not conv2d_choice.beats_matrix_product(problem):
+        return F.linear(x, weight, bias)
+    x, weight = native.row_major(x), native.row_major(weight)
+    bias = None if bias is None else native.row_major(bias)
+    y = memory.empty((x.shape[0], weight.shape[0]), x)
+    native.kernels.conv2d_forward(
+        "direct",
+        x.data_ptr(),
+        weight.data_ptr(),
+        _strides(weight),
+        0,
+        native.address(bias),
+        *conv2d_native.geometry(problem),
+        0,
+        0.0,
+        y.data_ptr(),
+    )
+    return y
+
+
+def _input_gradient_kernel(dy: Tensor, weight: Tensor) -> Tensor:
+    problem = _problem(dy.shape[0], weight, "input_gradient")
+    if not conv2d_choice.beats_matrix_product(problem):
+        return dy.mm(weight)
+    dy, weight = native.row_major(dy), native.row_major(weight)
+    dx = memory.empty((dy.shape[0], weight.shape[1]), dy)
+    native.kernels.conv2d_input_gradient(
+        "direct",
+        dy.data_ptr(),
+        weight.data_ptr(),
+        _strides(weight),
+        *conv2d_native.geometry(problem),
+        dx.data_ptr(),
+    )
+    return dx
+
+
+def _weight_gradient_kernel(x: Tensor, dy: Tensor, weight: Tensor) -> Tensor:
+    """Of the weight; of ``weight`` itself only the shape counts."""
+    problem = _problem(dy.shape[0], weight, "weight_gradient")
+    if not conv2d_choice.beats_matrix_product(problem):
+        return dy.t().mm(x)
+    x, dy = native.row_major(x), native.row_major(dy)
+    gradient = memory.empty(weight.shape, x)
+    native.kernels.conv2d_weight_gradient(
+        "direct",
+        x.data_ptr(),
+        dy.data_ptr(),
+        *conv2d_native.geometry(problem),
+        gradient.data_ptr(),
+        _strides(gradient),
+    )
+    return gradient
+
+
+def _context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, weight, _ = inputs
+    ctx.save_for_backward(x, weight)
+
+
+def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    x, weight = ctx.saved_tensors
+    for_x, for_weight, for_bias = ctx.needs_input_grad
+    if torch.is_grad_enabled():  # PyTorch's products can be differentiated again
+        dx = dy.mm(weight) if for_x else None
+        dweight = dy.t().mm(x) if for_weight else None
+    else:
+        dx = _input_gradient(dy, weight) if for_x else None
+        dweight = _weight_gradient(x, dy, weight) if for_weight else None
+    return dx, dweight, dy.sum(0) if for_bias else None
+
+
+_input_gradient = register(
+    "linear_input_gradient(Tensor dy, Tensor weight) -> Tensor",
+    _input_gradient_kernel,
+    lambda dy, weight: dy.new_empty(dy.shape[0], weight.shape[1]),
+)
+_weight_gradient = register(
+    "linear_weight_gradient(Tensor x, Tensor dy, Tensor weight) -> Tensor",
+    _weight_gradient_kernel,
+    lambda x, dy, weight: x.new_empty(weight.shape),
+)
+_linear = register(
+    "linear(Tensor x, Tensor weight, Tensor? bias) -> Tensor",
+    _kernel,
+    lambda x, weight, bias: x.new_empty(x.shape[0], weight.shape[0]),
+    setup_context=_context,
+    backward=_backward,
+)

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 
 from lamina.theory import winograd
 from lamina.theory.complexity import output_pixels, symbols
-from lamina.theory.conv2d_direct import direct, im2col, implicit_gemm, onednn
+from lamina.theory.conv2d_direct import direct, im2col, implicit_gemm, matrix_product, onednn
 from lamina.theory.conv2d_fft import fast_fft_size, fft, fft_size
 from lamina.theory.conv2d_problem import AlgorithmCost, Problem
 from lamina.theory.conv2d_winograd import winograd_2x2, winograd_4x4, winograd_cost
@@ -49,6 +49,7 @@ __all__ = [
     "fft_size",
     "im2col",
     "implicit_gemm",
+    "matrix_product",
     "onednn",
     "why_not",
     "winograd_2x2",

@@ -24,7 +24,8 @@ FEW_CHANNELS = 16
 """Below them the direct sum takes a row of taps as one stretch."""
 
 FEW_POSITIONS = 64
-"""Of a matrix product whose weight is much the larger operand: the images are transposed for it."""
+"""Of a matrix product whose weight is much the larger operand: it is read where it lies, a register
+of the inputs at a time."""
 
 
 def direct(problem: Problem) -> AlgorithmCost:
@@ -34,7 +35,7 @@ def direct(problem: Problem) -> AlgorithmCost:
     taps. In the weight's gradient each thread sums its share of the positions, and the sums are
     added up in the weight's layout; where the weight is the larger of the two, threads share its
     panels instead. Of NCHW images, what is a matrix product takes the planes where they lie; with
-    few positions, the weight.
+    few positions, the weight, and a register holds inputs.
 
     Example:
         >>> from lamina.theory import conv2d
@@ -43,32 +44,40 @@ def direct(problem: Problem) -> AlgorithmCost:
         [('pack', 0.0), ('gather', 0.0), ('product', 2.0)]
     """
     taps = prod(problem.kernel_size)
-    few = _has_few_positions(problem)
-    packed = 0 if few else problem.itemsize * taps * problem.register_pairs
     moved = problem.inputs + problem.weights + problem.outputs
+    if _has_few_positions(problem):
+        return _direct_of_few_positions(problem, moved)
+    packed = problem.itemsize * taps * problem.register_pairs
     copies = 1
     if problem.pass_ == "weight_gradient":
         shared = min(problem.threads, problem.panels) if packed > 4 * problem.positions else 1
         copies = problem.threads // shared
     positions = DIRECT_POSITIONS[problem.pass_]
     looked_up = problem.kernel_size[0] if _takes_rows(problem) else taps
-    summed = problem.whole_registers(problem.positions) if few else problem.positions
     stages = (
-        Stage("pack", 0, 0 if few else problem.weights + copies * packed),
+        Stage("pack", 0, problem.weights + copies * packed),
         Stage("gather", 0, 0, cached_bytes=8 * problem.positions * looked_up),
-        Stage("product", 2 * summed * taps * problem.register_pairs, moved),
+        Stage("product", 2 * problem.positions * taps * problem.register_pairs, moved),
         *(() if problem.is_matrix_product else reorder(problem)),
     )
     beside = positions * (problem.itemsize * problem.panel + 8 * taps)
-    transposed = problem.inputs + problem.outputs if few else 0
-    workspace = transposed + copies * packed + problem.threads * beside
+    workspace = copies * packed + problem.threads * beside
     return AlgorithmCost("direct", stages, workspace)
+
+
+def _direct_of_few_positions(problem: Problem, moved: int) -> AlgorithmCost:
+    inputs = problem.whole_registers(problem.input_shape[1])
+    flops = 2 * problem.positions * problem.output_shape[1] * inputs
+    # Of the gradients, whose inputs lie [register][position].
+    interleaved = problem.itemsize * problem.positions * inputs
+    workspace = 0 if problem.pass_ == "forward" else interleaved
+    return AlgorithmCost("direct", (Stage("few_positions", flops, moved),), workspace)
 
 
 def _has_few_positions(problem: Problem) -> bool:
     return (
         problem.is_matrix_product
-        and problem.pass_ != "input_gradient"  # which sums over the weight's rows
+        and problem.channels_last
         and problem.positions <= FEW_POSITIONS
         and min(problem.source_channels, problem.result_channels) >= 4 * problem.positions
     )
@@ -109,6 +118,16 @@ def implicit_gemm(problem: Problem) -> AlgorithmCost:
     """The matrix product that a pointwise convolution is, on the tensors where they lie."""
     moved = problem.inputs + problem.weights + problem.outputs
     return AlgorithmCost("implicit_gemm", (Stage("product", 2 * problem.macs, moved),))
+
+
+def matrix_product(problem: Problem) -> AlgorithmCost:
+    """PyTorch's own of a dense layer. Not one of ``ALGORITHMS``, as ``onednn``.
+
+    With few rows its time is modelled by a share of its own.
+    """
+    moved = problem.inputs + problem.weights + problem.outputs
+    name = "few_positions" if _has_few_positions(problem) else "product"
+    return AlgorithmCost("matrix_product", (Stage(name, 2 * problem.macs, moved),))
 
 
 def im2col(problem: Problem) -> AlgorithmCost:
