@@ -43,9 +43,10 @@ void gradient(const Phase& phase, const GradientLine* lines, int count, Pitch pi
         const int64_t first = phase.first + t;
         for_registers(pitch.column, [&](int64_t c, auto width) LAMINA_INLINE {
           const int64_t at = t * out_pitch + c;
-          prefetch_columns<n, false>(x + at, out_pitch);
-          if (destination == Destination::tensor) prefetch_columns<n, true>(dx + at, out_pitch);
-          prefetch_columns<n, false>(newest + c + first * source_pitch, source_pitch);
+          prefetch_columns<n>(x + at, out_pitch, phase.out.count * out_pitch);
+          prefetch_columns<n>(newest + c + first * source_pitch, source_pitch,
+                              phase.source.count * source_pitch);
+          if (destination == Destination::tensor) prefetch_columns_to_write<n>(dx + at, out_pitch);
           Vector pixel[n], total[n] = {};
           for (int k = 0; k < n; ++k) pixel[k] = load(x + at + k * out_pitch, width);
           for (const GradientLine* line = lines; line < lines + count; ++line) {

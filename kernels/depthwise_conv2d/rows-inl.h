@@ -93,12 +93,21 @@ template <int Count, bool Inside, typename Width, typename Use>
   });
 }
 
-// The columns of a block to come, at the end of a row the next one's.
-template <int Count, bool ToWrite>
-[[gnu::always_inline]] inline void prefetch_columns(const float* first, int64_t pitch) {
+// The same columns of rows to come, `ahead` floats on. Asked for some columns ahead instead, the
+// end of a row brings the start of the one below: windows of stride 2 have read that already, and
+// the start of every second row is never asked for.
+template <int Count>
+[[gnu::always_inline]] inline void prefetch_columns(const float* first, int64_t pitch,
+                                                    int64_t ahead) {
+  first += ahead;
+  for (int k = 0; k < Count; ++k, first += pitch) prefetch(first);
+}
+
+// Lines to write go into the first cache, which holds no row: some columns ahead.
+template <int Count>
+[[gnu::always_inline]] inline void prefetch_columns_to_write(const float* first, int64_t pitch) {
   first += (Count + (prefetch_distance + pitch - 1) / pitch) * pitch;
-  for (int k = 0; k < Count; ++k, first += pitch)
-    ToWrite ? prefetch_to_write(first) : prefetch(first);
+  for (int k = 0; k < Count; ++k, first += pitch) prefetch_to_write(first);
 }
 
 // The rows that were not read before, the last in memory.
@@ -160,9 +169,10 @@ void correlate(const Phase& phase, const Line* lines, int count, Pitch pitch, co
         const int64_t first = phase.first + t * Step;
         for_registers(pitch.column, [&](int64_t c, auto width) LAMINA_INLINE {
           for (const float* row : newest)
-            prefetch_columns<n * Step, false>(row + c + first * source_pitch, source_pitch);
+            prefetch_columns<n * Step>(row + c + first * source_pitch, source_pitch,
+                                       Step * phase.source.count * source_pitch);
           if (by.destination == Destination::tensor)
-            prefetch_columns<n, true>(out + t * out_pitch + c, out_pitch);
+            prefetch_columns_to_write<n>(out + t * out_pitch + c, out_pitch);
           Vector total[n];
           for (int k = 0; k < n; ++k) total[k] = bias(c, width);
           for (const Line* line = lines; line < lines + count; ++line) {

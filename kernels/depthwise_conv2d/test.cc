@@ -121,9 +121,10 @@ int main() {
                     {2, 3, 1, axis(height, 3, 2, 1, before, 2 - before),
                      axis(width, 3, 2, 1, before % 2, 1), channels_last},
                     {before == 1 ? Activation::silu : Activation::none, 0.f}, 1);
-      // Large enough for threads and, the last, for stores past the caches.
+      // Large enough for threads and, the last, for stores past the caches, if they are aligned.
       const Axis a = axis(40, 3, 1, 1, 1, 1);
       compare(tested, {4, 35, 1, a, a, channels_last});
+      compare(tested, {14, 64, 1, a, a, channels_last}, {}, 1);
       compare(tested,
               {2, 64, 1, axis(224, 3, 1, 1, 1, 1), axis(224, 3, 1, 1, 1, 1), channels_last});
       compare(tested,

@@ -33,16 +33,29 @@ void for_rows(const Plan& plan, int64_t height, Range range, const Begin& begin,
   streaming_fence();
 }
 
+// A result is found again in a cache if the call reads and writes fewer bytes than this. From there
+// on even a layer that reads the result next gains by streaming: an ordinary store fetches its line
+// first, and drives out what the call itself reads.
+constexpr int64_t cached_bytes = int64_t{8} << 20;
+
+int64_t bytes_of(const Shape& shape, int64_t channels, int64_t height, int64_t width) {
+  return shape.images * channels * height * width * static_cast<int64_t>(sizeof(float));
+}
+int64_t input_bytes(const Shape& shape) {
+  return bytes_of(shape, shape.channels, shape.vertical.size, shape.horizontal.size);
+}
+int64_t output_bytes(const Shape& shape) {
+  return bytes_of(shape, shape.outputs(), shape.vertical.output_size, shape.horizontal.output_size);
+}
+
 // Streaming stores need registers on their boundaries. Channels-last they go here and there, some
 // columns of one register of channels at a time: halves of lines in seven columns at once take 1.8
 // times as long as ordinary stores, in four they do not.
-bool should_stream(const float* tensor, const Shape& shape, int64_t channels, int64_t height,
-                   int64_t width, int columns_at_once) {
-  const int64_t bytes =
-      shape.images * channels * height * width * static_cast<int64_t>(sizeof(float));
+bool should_stream(const float* tensor, const Shape& shape, int64_t channels, int64_t width,
+                   int64_t bytes, int columns_at_once) {
   const bool fills_lines = lanes == 16 || (lanes == 8 && columns_at_once <= 4);
   const bool fits = shape.channels_last ? fills_lines && channels % lanes == 0 : width % lanes == 0;
-  return tensor && fits && bytes >= streaming_bytes && is_aligned(tensor);
+  return tensor && fits && bytes >= cached_bytes && is_aligned(tensor);
 }
 
 void forward(const float* x, const float* weight, const float* bias, const Shape& shape,
@@ -50,8 +63,8 @@ void forward(const float* x, const float* weight, const float* bias, const Shape
   if (goes_by_planes(shape, weight)) return forward_planes(x, weight, bias, shape, epilogue, y);
   const Plan plan(shape, weight, bias, false);
   const Activator activator(epilogue);
-  const bool streaming = should_stream(y, shape, shape.outputs(), shape.vertical.output_size,
-                                       shape.horizontal.output_size, output_columns);
+  const bool streaming = should_stream(y, shape, shape.outputs(), shape.horizontal.output_size,
+                                       input_bytes(shape) + output_bytes(shape), output_columns);
   const int64_t height = shape.vertical.output_size, rows = shape.images * plan.groups * height;
   const int threads = threads_for(plan);
   parallel_threads(threads, [&](int thread) {
@@ -72,9 +85,10 @@ void backward(const float* x, const float* dy, const float* weight, const float*
     return;
   const Plan plan(shape, weight, bias, true);
   const Axis& vertical = shape.vertical;
-  const bool streaming = should_stream(gradient_x, shape, shape.channels, vertical.size,
-                                       shape.horizontal.size, gradient_columns);
   const bool with_sums = gradient_weight || gradient_bias;
+  const bool streaming = should_stream(
+      gradient_x, shape, shape.channels, shape.horizontal.size,
+      (with_sums ? 2 : 1) * input_bytes(shape) + output_bytes(shape), gradient_columns);
   const int64_t height = vertical.size, rows = shape.images * plan.groups * height;
   const int threads = threads_for(plan);
   std::vector<std::unique_ptr<GradientSums>> sums(static_cast<size_t>(threads));
