@@ -145,26 +145,36 @@ void with_function(Function function, const Body& body) {
   }
 }
 
+// Backwards begins with what was read last on the way forward, which the last cache still holds; in
+// runs from their beginning, as processors prefetch.
+enum class Order { forwards, backwards };
+constexpr int64_t run_elements = int64_t{1} << 18;
+
 // Calls compute(at, part) for all registers and stores what it returns; past the caches where the
 // output is larger than they are.
-template <typename Compute>
+template <Order order, typename Compute>
 [[gnu::always_inline]] inline void for_all(int64_t size, float* to, const Compute& compute) {
   const bool stream = size * int64_t{sizeof(float)} >= streaming_bytes && is_aligned(to);
+  const auto run = [&]<bool Streaming>(int64_t begin, int64_t end) __attribute__((always_inline)) {
+    for_registers(end - begin, [&](int64_t at, auto part) {
+      put<Streaming>(to + begin + at, compute(begin + at, part), part);
+    });
+  };
   // Threads begin on a register's boundary, as streaming stores must.
-  parallel_for((size + lanes - 1) / lanes, grain_elements / lanes,
-               [&](int64_t first, int64_t last) {
-                 const int64_t begin = first * lanes, count = std::min(last * lanes, size) - begin;
-                 if (stream) {
-                   for_registers(count, [&](int64_t at, auto part) {
-                     put<true>(to + begin + at, compute(begin + at, part), part);
-                   });
-                   streaming_fence();
-                 } else {
-                   for_registers(count, [&](int64_t at, auto part) {
-                     put<false>(to + begin + at, compute(begin + at, part), part);
-                   });
-                 }
-               });
+  parallel_for(
+      (size + lanes - 1) / lanes, grain_elements / lanes, [&](int64_t first, int64_t last) {
+        const int64_t begin = first * lanes, end = std::min(last * lanes, size);
+        if (stream) {
+          run.template operator()<true>(begin, end);
+          streaming_fence();
+        } else if (order == Order::forwards) {
+          run.template operator()<false>(begin, end);
+        } else {
+          const int64_t runs = (end - begin + run_elements - 1) / run_elements;
+          for (int64_t at = begin + (runs - 1) * run_elements; at >= begin; at -= run_elements)
+            run.template operator()<false>(at, std::min(at + run_elements, end));
+        }
+      });
 }
 
 // The same a word of bits at a time: compute(word, at, shift, bits, part), where `shift` is the
@@ -202,15 +212,16 @@ template <typename Compute, typename Finish>
 
 void forward(Function function, const float* x, int64_t size, float negative_slope, float* y) {
   with_function(function, [&]<Function F>() {
-    for_all(size, y,
-            [=](int64_t at, auto part) { return value<F>(load(x + at, part), negative_slope); });
+    for_all<Order::forwards>(size, y, [=](int64_t at, auto part) {
+      return value<F>(load(x + at, part), negative_slope);
+    });
   });
 }
 
 void backward(Function function, const float* saved, const float* dy, int64_t size, float* dx) {
   with_function(function, [&]<Function F>() {
     if constexpr (!has_two_slopes(F)) {
-      for_all(size, dx, [=](int64_t at, auto part) {
+      for_all<Order::backwards>(size, dx, [=](int64_t at, auto part) {
         return gradient<F>(load(saved + at, part), load_whole(dy + at, part));
       });
     }

@@ -175,12 +175,29 @@ inline constexpr int64_t streaming_bytes = int64_t{24} << 20;
 #endif
 }
 
-// NaN in `v` stays NaN, as PyTorch's clamp has it.
+// NaN in `v` stays NaN, as PyTorch's clamp has it: of two that are not ordered the instruction
+// gives the second. The compiler makes two of a comparison and a choice.
 [[gnu::always_inline]] inline Vector at_least(Vector v, float bound) {
+#if defined(LAMINA_ISA_scalar) || !defined(__x86_64__)
   return select(broadcast(bound) > v, broadcast(bound), v);
+#elif defined(__AVX512F__)
+  return (Vector)_mm512_max_ps((__m512)broadcast(bound), (__m512)v);
+#elif defined(__AVX2__)
+  return (Vector)_mm256_max_ps((__m256)broadcast(bound), (__m256)v);
+#else
+  return (Vector)_mm_max_ps((__m128)broadcast(bound), (__m128)v);
+#endif
 }
 [[gnu::always_inline]] inline Vector at_most(Vector v, float bound) {
+#if defined(LAMINA_ISA_scalar) || !defined(__x86_64__)
   return select(broadcast(bound) < v, broadcast(bound), v);
+#elif defined(__AVX512F__)
+  return (Vector)_mm512_min_ps((__m512)broadcast(bound), (__m512)v);
+#elif defined(__AVX2__)
+  return (Vector)_mm256_min_ps((__m256)broadcast(bound), (__m256)v);
+#else
+  return (Vector)_mm_min_ps((__m128)broadcast(bound), (__m128)v);
+#endif
 }
 
 // Halves are added until one lane is left.

@@ -14,14 +14,15 @@
 
 namespace lamina::conv2d::LAMINA_ISA {
 
-inline constexpr int64_t most_few_pixels = 64;
+// Pixels from which on panels are as fast, forward and backward.
+inline constexpr int64_t few_pixels_forward = 64, few_pixels_backward = 256;
 
-inline bool has_few_pixels(const Shape& s) {
+inline bool has_few_pixels(const Shape& s, int64_t most) {
   const auto is_dense = [](const Axis& axis) {
     return axis.taps == 1 && axis.stride == 1 && axis.before == 0 && axis.size == axis.output_size;
   };
-  return is_dense(s.vertical) && is_dense(s.horizontal) && s.groups == 1 &&
-         s.pixels() <= most_few_pixels && s.outputs >= 4 * s.pixels() && s.inputs >= 4 * s.pixels();
+  return is_dense(s.vertical) && is_dense(s.horizontal) && s.groups == 1 && s.pixels() <= most &&
+         std::min(s.inputs, s.outputs) >= 2 * s.pixels();
 }
 
 // Whether every output's weights are one row, and the rows adjacent.
@@ -112,6 +113,9 @@ inline void few_pixels(const float* x, Filter<const float> w, const Shape& s, co
 
 // ---- gradients: some rows of weights at a time, from end to end ---------------------------------
 
+// Pixels whose sums, or inputs, the second cache holds while the weights go by.
+inline constexpr int64_t block_pixels = 64;
+
 // Rows of weights that go through memory side by side: reading, so many that the sums are added to
 // what lies in the cache only so often, and writing, few enough for the buffers of the stores.
 inline constexpr int read_streams = block_vectors == 4 ? 8 : 4, write_streams = 4;
@@ -132,19 +136,18 @@ inline int64_t interleaved_size(const Shape& s, int64_t pixels) {
 // `Rows` outputs' gradients of every pixel, together for the same reason as interleaved inputs.
 template <int Rows>
 struct PixelGradients {
-  float at[most_few_pixels][Rows];
+  float at[block_pixels][Rows];
 
-  PixelGradients(const float* dy, const Shape& s) {
-    for (int64_t p = 0; p < s.pixels(); ++p) std::copy_n(dy + p * s.outputs, Rows, at[p]);
+  PixelGradients(const float* dy, const Shape& s, int64_t pixels) {
+    for (int64_t p = 0; p < pixels; ++p) std::copy_n(dy + p * s.outputs, Rows, at[p]);
   }
 };
 
-// dx, interleaved, += dy w for `Rows` outputs and a range of the inputs.
+// dx, interleaved, = or += dy w for `Rows` outputs and a range of the inputs.
 template <int Rows>
 [[gnu::noinline]] void add_input_gradient(const float* dy, const float* w, const Shape& s,
-                                          bool first, Range inputs, float* dx) {
-  const int64_t pixels = s.pixels();
-  const PixelGradients<Rows> gradients(dy, s);
+                                          int64_t pixels, bool first, Range inputs, float* dx) {
+  const PixelGradients<Rows> gradients(dy, s, pixels);
   for_registers(inputs.end - inputs.begin, [&](int64_t at, auto width) {
     Vector weights[Rows];
 #pragma GCC unroll 8
@@ -159,12 +162,11 @@ template <int Rows>
   });
 }
 
-// dw = dy x for `Rows` outputs, x interleaved.
+// dw = or += dy x for `Rows` outputs, x interleaved.
 template <int Rows>
-[[gnu::noinline]] void set_weight_gradient(const float* x, const float* dy, const Shape& s,
-                                           float* dw) {
-  const int64_t pixels = s.pixels();
-  const PixelGradients<Rows> gradients(dy, s);
+[[gnu::noinline]] void add_weight_gradient(const float* x, const float* dy, const Shape& s,
+                                           int64_t pixels, bool first, float* dw) {
+  const PixelGradients<Rows> gradients(dy, s, pixels);
   for_registers(s.inputs, [&](int64_t at, auto width) {
     Vector total[Rows] = {};
     for (int64_t p = 0; p < pixels; ++p, x += lanes) {
@@ -174,7 +176,10 @@ template <int Rows>
       for (int r = 0; r < Rows; ++r) total[r] += broadcast(gradient[r]) * pixel;
     }
 #pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r) store(dw + r * s.inputs + at, total[r], width);
+    for (int r = 0; r < Rows; ++r) {
+      float* const to = dw + r * s.inputs + at;
+      store(to, first ? total[r] : total[r] + load(to, width), width);
+    }
   });
 }
 
@@ -186,35 +191,59 @@ template <int Streams, typename Body>
   for (; o < outputs.end; ++o) body.template operator()<1>(o);
 }
 
+inline int64_t block_count(const Shape& s) {
+  return (s.pixels() + block_pixels - 1) / block_pixels;
+}
+inline Range block_range(const Shape& s, int64_t block) {
+  return {block * block_pixels, std::min((block + 1) * block_pixels, s.pixels())};
+}
+
 inline void few_pixels_input_gradient(const float* dy, Filter<const float> w, const Shape& s,
                                       float* dx) {
-  const int64_t pixels = s.pixels(), registers = (s.inputs + lanes - 1) / lanes;
-  Workspace workspace(interleaved_size(s, pixels));
-  parallel_for(registers, few_pixels_grain(lanes * s.outputs * pixels),
-               [&](int64_t begin, int64_t end) {
-                 const Range inputs = {begin * lanes, std::min(end * lanes, s.inputs)};
-                 float* const sums = workspace.data() + inputs.begin * pixels;
-                 for_rows<read_streams>({0, s.outputs}, [&]<int Rows>(int64_t o) {
-                   add_input_gradient<Rows>(dy + o, w.data + o * s.inputs, s, o == 0, inputs, sums);
-                 });
-                 for_registers(inputs.end - inputs.begin, [&](int64_t at, auto width) {
-                   for (int64_t p = 0; p < pixels; ++p)
-                     store(dx + p * s.inputs + inputs.begin + at,
-                           load(sums + at * pixels + p * lanes), width);
-                 });
-               });
+  const int64_t registers = (s.inputs + lanes - 1) / lanes;
+  const int64_t most = std::min(block_pixels, s.pixels());
+  Workspace workspace(interleaved_size(s, most));
+  const int64_t grain = few_pixels_grain(lanes * s.outputs * s.pixels());
+  parallel_for(registers, grain, [&](int64_t begin, int64_t end) {
+    const Range inputs = {begin * lanes, std::min(end * lanes, s.inputs)};
+    float* const sums = workspace.data() + inputs.begin * most;
+    for (int64_t block = 0; block < block_count(s); ++block) {
+      const Range pixels = block_range(s, block);
+      for_rows<read_streams>({0, s.outputs}, [&]<int Rows>(int64_t o) {
+        add_input_gradient<Rows>(dy + pixels.begin * s.outputs + o, w.data + o * s.inputs, s,
+                                 pixels.end - pixels.begin, o == 0, inputs, sums);
+      });
+      const float* from = sums;
+      for_registers(inputs.end - inputs.begin, [&](int64_t at, auto width) {
+        for (int64_t p = pixels.begin; p < pixels.end; ++p, from += lanes)
+          store(dx + p * s.inputs + inputs.begin + at, load(from), width);
+      });
+    }
+  });
 }
 
 inline void few_pixels_weight_gradient(const float* x, const float* dy, const Shape& s,
                                        Filter<float> dw) {
-  const int64_t pixels = s.pixels();
-  Workspace workspace(interleaved_size(s, pixels));
-  float* const block = workspace.data();
-  interleave(x, s, pixels, block);
-  parallel_for(s.outputs, few_pixels_grain(s.inputs * pixels), [&](int64_t begin, int64_t end) {
-    for_rows<write_streams>({begin, end}, [&]<int Rows>(int64_t o) {
-      set_weight_gradient<Rows>(block, dy + o, s, dw.data + o * s.inputs);
-    });
+  Workspace workspace(interleaved_size(s, s.pixels()));
+  const auto interleaved = [&](int64_t first) {
+    return workspace.data() + interleaved_size(s, first);
+  };
+  const int64_t grain = few_pixels_grain(block_pixels * s.inputs);
+  parallel_for(block_count(s), grain, [&](int64_t begin, int64_t end) {
+    for (int64_t block = begin; block < end; ++block) {
+      const Range pixels = block_range(s, block);
+      interleave(x + pixels.begin * s.inputs, s, pixels.end - pixels.begin,
+                 interleaved(pixels.begin));
+    }
+  });
+  parallel_for(s.outputs, few_pixels_grain(s.inputs * s.pixels()), [&](int64_t begin, int64_t end) {
+    for (int64_t block = 0; block < block_count(s); ++block) {
+      const Range pixels = block_range(s, block);
+      for_rows<write_streams>({begin, end}, [&]<int Rows>(int64_t o) {
+        add_weight_gradient<Rows>(interleaved(pixels.begin), dy + pixels.begin * s.outputs + o, s,
+                                  pixels.end - pixels.begin, block == 0, dw.data + o * s.inputs);
+      });
+    }
   });
 }
 

@@ -15,7 +15,8 @@ int64_t macs(const Shape& s) { return s.positions() * s.outputs * s.group_inputs
 
 void direct(const float* x, Filter<const float> w, const Shape& shape, const Finish& finish,
             float* y) {
-  if (has_few_pixels(shape) && lies_in_rows(w, shape)) return few_pixels(x, w, shape, finish, y);
+  if (has_few_pixels(shape, few_pixels_forward) && lies_in_rows(w, shape))
+    return few_pixels(x, w, shape, finish, y);
   const GroupedWeight weight = forward_weight(shape, w);
   if (!merges(shape))
     return gather(forward_gather(x, shape, y), weight, shape.taps(), macs(shape), finish);
@@ -25,13 +26,13 @@ void direct(const float* x, Filter<const float> w, const Shape& shape, const Fin
 }
 
 void direct_input_gradient(const float* dy, Filter<const float> w, const Shape& shape, float* dx) {
-  if (has_few_pixels(shape) && lies_in_rows(w, shape))
+  if (has_few_pixels(shape, few_pixels_backward) && lies_in_rows(w, shape))
     return few_pixels_input_gradient(dy, w, shape, dx);
   gather(gradient_gather(dy, shape, dx), gradient_weight(shape, w), shape.taps(), macs(shape), {});
 }
 
 void weight_gradient(const float* x, const float* dy, const Shape& shape, Filter<float> dw) {
-  if (has_few_pixels(shape) && lies_in_rows(dw, shape))
+  if (has_few_pixels(shape, few_pixels_backward) && lies_in_rows(dw, shape))
     return few_pixels_weight_gradient(x, dy, shape, dw);
   direct_weight_gradient(x, dy, shape, dw);
 }

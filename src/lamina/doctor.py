@@ -28,7 +28,7 @@ KINDS = (
     "squeeze_excite",
 )
 _MADE_OF = {
-    "dense": "conv2d for many rows, PyTorch's op for few",
+    "dense": "conv2d's pointwise kernel, PyTorch's product where that is faster",
     "squeeze_excite": "pool2d, then dense and activation",
 }
 _DISTRIBUTIONS = ("torch", "lightning", "numpy", "keras", "safetensors", "scikit-learn", "pillow")

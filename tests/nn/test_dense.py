@@ -46,7 +46,7 @@ needs_kernels = pytest.mark.skipif("conv2d" not in native.kinds(), reason="no co
 
 
 @needs_kernels
-@pytest.mark.parametrize("rows", [1, 2, 3, 5, 16, 17, 64, 65])
+@pytest.mark.parametrize("rows", [1, 2, 3, 5, 16, 17, 64, 65, 150])
 @pytest.mark.parametrize(("features", "results"), [(512, 1000), (521, 1003), (1030, 256), (9, 4)])
 def test_our_kernel_is_as_exact_as_torchs(our_kernel, rows, features, results) -> None:
     torch.manual_seed(0)

@@ -25,7 +25,17 @@ def seeded(layer: torch.nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def assert_equal(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
-    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    # A graph may take another algorithm than eager mode: where a sum cancels, its terms' rounding
+    # is left.
+    assert ours.keys() == theirs.keys()
+    for name, their in theirs.items():
+        largest = float(their.abs().max()) if their.numel() else 0.0
+        torch.testing.assert_close(
+            ours[name],
+            their,
+            rtol=1e-5,
+            atol=1e-6 * max(1.0, largest),
+        )
 
 
 @every_layer

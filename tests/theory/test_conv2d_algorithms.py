@@ -203,6 +203,9 @@ def test_direct_reads_the_weights_of_few_positions_where_they_lie():
     # A register of inputs is computed whole.
     (whole,) = algorithms.direct(replace(few, lanes=8)).stages
     assert whole.flops == 2 * 16 * 504 * 1000
+    some = conv2d.problem((1, 512, 1, 200), 1000, 1)
+    assert algorithms.direct(some.of("input_gradient")).workspace_bytes == 64 * 4 * 512
+    assert algorithms.direct(some.of("weight_gradient")).workspace_bytes == some.inputs
     many = conv2d.problem((1, 512, 1, 65), 1000, 1)
     assert stages(algorithms.direct(many))["pack"].bytes_moved > many.weights
     planes = replace(few, channels_last=False)

@@ -23,9 +23,12 @@ where with what was freed beside them they are more than twice the largest of th
 FEW_CHANNELS = 16
 """Below them the direct sum takes a row of taps as one stretch."""
 
-FEW_POSITIONS = 64
-"""Of a matrix product whose weight is much the larger operand: it is read where it lies, a register
-of the inputs at a time."""
+FEW_POSITIONS = {"forward": 64, "input_gradient": 256, "weight_gradient": 256}
+"""Of a matrix product whose weight is the larger operand: it is read where it lies, a register of
+the inputs at a time."""
+
+BLOCK_POSITIONS = 64
+"""Of few: whose sums wait in the second cache while the weights go by."""
 
 
 def direct(problem: Problem) -> AlgorithmCost:
@@ -69,8 +72,12 @@ def _direct_of_few_positions(problem: Problem, moved: int) -> AlgorithmCost:
     inputs = problem.whole_registers(problem.input_shape[1])
     flops = 2 * problem.positions * problem.output_shape[1] * inputs
     # Of the gradients, whose inputs lie [register][position].
-    interleaved = problem.itemsize * problem.positions * inputs
-    workspace = 0 if problem.pass_ == "forward" else interleaved
+    interleaved = {
+        "forward": 0,
+        "input_gradient": min(problem.positions, BLOCK_POSITIONS),
+        "weight_gradient": problem.positions,
+    }
+    workspace = problem.itemsize * inputs * interleaved[problem.pass_]
     return AlgorithmCost("direct", (Stage("few_positions", flops, moved),), workspace)
 
 
@@ -78,8 +85,8 @@ def _has_few_positions(problem: Problem) -> bool:
     return (
         problem.is_matrix_product
         and problem.channels_last
-        and problem.positions <= FEW_POSITIONS
-        and min(problem.source_channels, problem.result_channels) >= 4 * problem.positions
+        and problem.positions <= FEW_POSITIONS[problem.pass_]
+        and min(problem.source_channels, problem.result_channels) >= 2 * problem.positions
     )
 
 
