@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "common/parallel_for.h"
+#include "common/prefetch.h"
 #include "pool2d/channels_last-inl.h"
 #include "pool2d/planar-inl.h"
 
@@ -51,9 +52,12 @@ template <typename Op, int Level = 2, int Registers, typename Width, typename Ma
                                                Vector (&total)[Registers]) {
   for (Vector& v : total) v = broadcast(Op::identity);
   if constexpr (Level == 0) {
-    for (int64_t step = 0; step < steps; ++step)
-      for (int r = 0; r < Registers; ++r)
-        total[r] = Op::combine(total[r], map(load(x + step * stride + r * lanes, width), r));
+    const int64_t ahead = (prefetch_distance + stride - 1) / stride * stride;
+    for (int64_t step = 0; step < steps; ++step, x += stride)
+      for (int r = 0; r < Registers; ++r) {
+        prefetch(x + r * lanes + ahead);
+        total[r] = Op::combine(total[r], map(load(x + r * lanes, width), r));
+      }
   } else {
     constexpr int64_t block = Level == 1 ? block_terms : block_terms * block_terms;
     for (int64_t begin = 0; begin < steps; begin += block) {
@@ -101,6 +105,7 @@ void for_tiles(Extent extent, const Body& body) {
       };
       if (channel + tile <= end)
         advance(std::integral_constant<int, tile_registers>(), Whole{}, tile);
+      if (channel + 6 * lanes <= end) advance(std::integral_constant<int, 6>(), Whole{}, 6 * lanes);
       if (channel + 4 * lanes <= end) advance(std::integral_constant<int, 4>(), Whole{}, 4 * lanes);
       if (channel + 2 * lanes <= end) advance(std::integral_constant<int, 2>(), Whole{}, 2 * lanes);
       if (channel + lanes <= end) advance(std::integral_constant<int, 1>(), Whole{}, lanes);
