@@ -5,6 +5,7 @@ import torch
 
 from lamina import nn
 from lamina.inspect import inspect
+from lamina.ops import conv2d_choice
 
 SHAPE = (2, 8, 12, 12)
 LAYERS = {
@@ -75,4 +76,22 @@ def test_an_algorithm_of_ours_counts_as_pytorchs_own(training):
     assert ours.totals.macs == theirs.totals.macs
     assert ours.totals.forward.other_flops == theirs.totals.forward.other_flops
     for mine, other in zip(ours.rows, theirs.rows, strict=True):
+        assert mine.receptive_field == other.receptive_field
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("shape", [(9, 12), (2, 3, 12)])
+def test_a_dense_layer_in_our_kernel_counts_as_pytorchs_product(monkeypatch, shape, training):
+    accounts = []
+    for ours in (True, False):
+        monkeypatch.setattr(conv2d_choice, "leaves_dense_to_pytorch", lambda *_, o=ours: not o)
+        model = torch.nn.Sequential(nn.Linear(12, 7), nn.Linear(7, 5, bias=False))
+        accounts.append(inspect(model.train(training), shape, training=training))
+    ours, theirs = (account.totals for account in accounts)
+    assert ours.coverage == theirs.coverage == "complete"
+    assert ours.macs == theirs.macs
+    assert ours.backward.macs == theirs.backward.macs > 0
+    assert ours.forward.other_flops == theirs.forward.other_flops
+    for mine, other in zip(*(account.rows for account in accounts), strict=True):
+        assert mine.kind == other.kind
         assert mine.receptive_field == other.receptive_field

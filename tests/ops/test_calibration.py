@@ -312,3 +312,13 @@ def test_the_first_large_call_calibrates_and_the_result_is_right(fresh):
     assert len(fresh) == 1
     expected = torch.nn.functional.conv2d(x, weight, padding=1)
     torch.testing.assert_close(y, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.skipif(native.kernels is None, reason="no compiler")
+def test_it_can_be_measured_for_a_call_in_inference_mode(monkeypatch):
+    monkeypatch.setattr(conv2d_timing, "_SCATTER", float("inf"))  # busy or not
+    monkeypatch.setattr(conv2d_timing, "_SECONDS", 0.0)  # one sweep
+    with torch.inference_mode():
+        found = conv2d_timing.measure()
+        assert torch.is_inference_mode_enabled()
+    assert all(conv2d_timing.AROUND in machine.overhead for machine in found.values())

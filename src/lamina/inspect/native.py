@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lamina.inspect.facts import Fact, times
 from lamina.inspect.operators import Operator, Value
-from lamina.theory import batch_norm2d, conv2d, depthwise_conv2d, dropout, pool2d
+from lamina.theory import batch_norm2d, conv2d, dense, depthwise_conv2d, dropout, pool2d
 from lamina.theory.cost import Cost
 from lamina.theory.pool2d import Operation
 from lamina.theory.shapes import Direction
@@ -105,6 +105,21 @@ def _convolution(named: Named, direction: Direction) -> Cost:
     )
 
 
+def _dense(named: Named) -> Cost:
+    return dense.cost(named["x"].shape, named["weight"].shape[0], named["bias"] is not None)
+
+
+def _dense_input_gradient(named: Named) -> Cost:
+    return dense.cost(named["dy"].shape, named["weight"].shape[1], bias=False)
+
+
+def _dense_weight_gradient(named: Named) -> Cost:
+    outputs = named["weight"].shape[0]
+    return dense.cost(
+        named["x"].shape, outputs, bias=False, direction="backward", input_gradient=False
+    )
+
+
 _COSTS: dict[str, Callable[[Named], Cost]] = {
     "batch_norm_training": lambda named: _batch_norm(named, True, "forward"),
     "batch_norm_inference": lambda named: _batch_norm(named, False, "forward"),
@@ -123,6 +138,9 @@ _COSTS: dict[str, Callable[[Named], Cost]] = {
     "conv2d": lambda named: _convolution(named, "forward"),
     "conv2d_input_gradient": lambda named: _convolution(named, "backward"),
     "conv2d_weight_gradient": lambda named: _convolution(named, "backward"),
+    "linear": _dense,
+    "linear_input_gradient": _dense_input_gradient,
+    "linear_weight_gradient": _dense_weight_gradient,
     "depthwise_conv2d": lambda named: _depthwise(named, "forward"),
     "depthwise_conv2d_backward": lambda named: _depthwise(named, "backward"),
     # Its backward pass is the same operator on the gradient: the mask is made again from the seed.
@@ -153,6 +171,8 @@ def native_fact(func: Operator, args: Sequence[Any], out: Value) -> Fact | None:
                     training=training)  # fmt: skip
     if name.startswith("global"):
         return Fact(name, "", *shapes)
+    if name == "linear":
+        return Fact("dense", "", *shapes)
     if "kernel_size" not in named and "weight" not in named:
         return None
     kernel = tuple(named["kernel_size"] if "kernel_size" in named else named["weight"].shape[2:])

@@ -64,6 +64,8 @@ def _native_rule(func: Operator, args: Sequence[Any]) -> Rule:
         return lambda call: slide(call, windows, mixes) if call.index == 0 else None
     if "global" in name:
         return _over_image
+    if name.endswith("::linear"):
+        return _product
     return _same
 
 

@@ -87,6 +87,7 @@ _SCATTER = 0.35
 """Median distance of the times from the model, above which they are another program's."""
 
 
+@torch.inference_mode(False)  # the caller's: under it nothing that is timed has gradients
 def measure() -> dict[Pass, Machine] | None:
     """The machine as each pass meets it, from about two seconds of small convolutions.
 
