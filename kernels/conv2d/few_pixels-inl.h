@@ -66,8 +66,10 @@ template <int Pixels, int Outputs>
   for (int r = 0; r < registers; ++r) {
     Vector some[lanes] = {};
 #pragma GCC unroll 16
-    for (int at = r * lanes; at < std::min(count, (r + 1) * lanes); ++at)
-      some[at % lanes] = total[at / Outputs][at % Outputs];
+    for (int lane = 0; lane < lanes; ++lane) {
+      const int at = r * lanes + lane;
+      if (at < count) some[lane] = total[at / Outputs][at % Outputs];
+    }
     store(sums + r * lanes, sum_each(some));
   }
 #pragma GCC unroll 8
