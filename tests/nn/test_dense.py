@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
 
 from lamina import nn, ops
 from lamina.ops import conv2d_choice, native
@@ -98,6 +99,15 @@ def test_our_kernel_can_be_differentiated_twice(our_kernel) -> None:
 
     for mine, theirs in zip(second(ops.linear), second(F.linear), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-5 * float(theirs.abs().max()))
+
+
+@needs_kernels
+def test_our_kernel_counts_as_many_flops_as_pytorchs_product(our_kernel) -> None:
+    x, weight = torch.randn(5, 33, requires_grad=True), torch.randn(34, 33, requires_grad=True)
+    with FlopCounterMode(display=False) as counter:
+        ops.linear(x, weight).sum().backward()
+    assert our_kernel == ["forward", "input_gradient", "weight_gradient"]
+    assert counter.get_total_flops() == 3 * 2 * 5 * 33 * 34
 
 
 def test_no_input_features_give_the_bias() -> None:
