@@ -33,11 +33,10 @@ inline void pack_rows(const float* from, int64_t row_stride, int64_t column_stri
   }
   for (int64_t row = 0; row < rows; ++row, from += row_stride, to += width) {
     if (column_stride == 1) {
-      std::copy_n(from, columns, to);
-    } else {
-      for (int64_t column = 0; column < columns; ++column)
-        to[column] = from[column * column_stride];
+      for_registers(columns, [&](int64_t at, auto part) { store(to + at, load(from + at, part)); });
+      continue;
     }
+    for (int64_t column = 0; column < columns; ++column) to[column] = from[column * column_stride];
     std::fill(to + columns, to + width, 0.f);
   }
 }

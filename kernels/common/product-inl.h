@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "common/prefetch.h"
 #include "common/vector.h"
 
 namespace lamina {
@@ -36,6 +37,7 @@ struct Columns {
   int64_t c_stride;
   bool add;  // to what c holds
   const Clamp* clamp = nullptr;
+  bool far = false;  // c lies past the first cache: a block's stores would wait for its lines
 };
 
 template <int Rows, int Vectors>
@@ -107,6 +109,8 @@ template <int Rows, int Vectors>
     for (int64_t k = 0; k < a.depth; k += line) {
       for (int r = 0; r < Rows; ++r)
         __builtin_prefetch(a.next[s * block_rows + r] + a.offset + k * a.step);
+      if (columns.far && k < Vectors * lanes)
+        for (int r = 0; r < Rows; ++r) prefetch_to_write(columns.c + r * columns.c_stride + k);
       const int64_t end = std::min(k + line, a.depth) * a.step;
       for (int64_t at = k * a.step; at < end; at += a.step, b += columns.b_stride)
         sums.add(b, [&](int r) { return rows[r][at]; });
@@ -116,11 +120,14 @@ template <int Rows, int Vectors>
 }
 
 // a as columns behind pointers: element (row, k) lies at at[k][offset + row]. There are
-// `pixels_ahead` more pointers than `depth`.
+// `pixels_ahead` more pointers than `depth`. Of rows that will be b, `next_stride` apart, a line
+// each is asked for; none if `next` is null.
 inline constexpr int64_t pixels_ahead = 24;
 struct Pixels {
   const float* const* at;
   int64_t depth, offset;
+  const float* next = nullptr;
+  int64_t next_stride = 0;
 };
 
 template <int Rows, int Vectors>
@@ -129,7 +136,9 @@ template <int Rows, int Vectors>
   const float* b = columns.b;
   for (int64_t k = 0; k < a.depth; ++k, b += columns.b_stride) {
     const float* const pixel = a.at[k] + a.offset;
-    __builtin_prefetch(a.at[k + pixels_ahead] + a.offset);
+    // Its last element: the first one's line, where it is another, served the block before.
+    __builtin_prefetch(a.at[k + pixels_ahead] + a.offset + Rows - 1);
+    if (a.next) prefetch(a.next + k * a.next_stride);
     sums.add(b, [&](int r) { return pixel[r]; });
   }
   sums.write(columns);

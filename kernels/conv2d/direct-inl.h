@@ -82,7 +82,7 @@ class TileWorker {
               Stretches{rows(row), rows(row + block_rows < count ? row + block_rows : row),
                         some_taps, channels, group * gather_.source_depth() + c, 1},
               Columns{b, width, to + row * stride, stride, tap + c > 0,
-                      ends && clamps ? &clamp : nullptr});
+                      ends && clamps ? &clamp : nullptr, in_place});
       });
       if (in_place && (clamps || finish.changes_nothing())) continue;
       for (int64_t row = 0; row < count; ++row)

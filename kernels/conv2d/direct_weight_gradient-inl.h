@@ -32,8 +32,13 @@ class GradientWorker {
             pointers_[static_cast<size_t>(tap * tile_ + index)] = pixel;
           },
           [](int64_t, int64_t) {});
-      for (int64_t p = panels.begin; p < panels.end; ++p)
-        add_tile(first, count, p, first > positions.begin, packed, sums);
+      for (int64_t p = panels.begin; p < panels.end; ++p) {
+        const int64_t then = first + tile_;
+        const float* const next = p + 1 < panels.end     ? gradients(first, p + 1)
+                                  : then < positions.end ? gradients(then, panels.begin)
+                                                         : nullptr;
+        add_tile(first, count, p, next, first > positions.begin, packed, sums);
+      }
     }
     if (positions.begin < positions.end) return;
     for (int64_t p = panels.begin; p < panels.end; ++p)
@@ -41,24 +46,33 @@ class GradientWorker {
   }
 
  private:
-  void add_tile(int64_t first, int64_t count, int64_t p, bool add, float* packed, float* sums) {
-    const int64_t width = panels_.width(p), columns = panels_.columns(p);
-    const int64_t group = p / panels_.per_group(), inputs = forward_.source_depth();
-    const int64_t channel = group * forward_.result_depth() + panels_.first(p);
-    for (int64_t index = 0; index < count; ++index) {
-      const float* from = dy_ + (first + index) * forward_.result_channels + channel;
-      for_registers(columns, [&](int64_t at, auto part) {
-        store(packed + index * width + at, load(from + at, part));
-      });
+  int64_t group(int64_t p) const { return p / panels_.per_group(); }
+  // Of a panel, from a position on.
+  const float* gradients(int64_t position, int64_t p) const {
+    return dy_ + position * forward_.result_channels + group(p) * forward_.result_depth() +
+           panels_.first(p);
+  }
+
+  // `next` are the gradients that come after these.
+  void add_tile(int64_t first, int64_t count, int64_t p, const float* next, bool add, float* packed,
+                float* sums) {
+    const int64_t width = panels_.width(p), inputs = forward_.source_depth();
+    const float* b = gradients(first, p);
+    if (width < forward_.result_channels || width > panels_.columns(p)) {
+      pack_rows(b, forward_.result_channels, 1, count, panels_.columns(p), width, packed);
+      b = packed;
     }
     float* to = sums + panels_.start(p);
+    int64_t ahead = 0;
     for (int64_t tap = 0; tap < window_.taps(); ++tap)
       for (int64_t c = 0; c < inputs; c += block_rows) {
         const int64_t rows = std::min<int64_t>(block_rows, inputs - c);
-        block_product(rows, width,
-                      Pixels{pointers_.data() + tap * tile_, count, group * inputs + c},
-                      Columns{packed, width, to, width, add});
-        to += rows * width;
+        block_product(
+            rows, width,
+            Pixels{pointers_.data() + tap * tile_, count, group(p) * inputs + c,
+                   next && ahead < width ? next + ahead : nullptr, forward_.result_channels},
+            Columns{b, width, to, width, add});
+        ahead += line, to += rows * width;
       }
   }
 

@@ -138,33 +138,37 @@ class Window {
   // Whether consecutive positions are adjacent pixels, each reached by some tap.
   bool is_dense() const { return vertical_.step == 1 && horizontal_.step == 1 && taps() > 0; }
 
-  // Calls body(index, result pixel) for `count` positions from `first`, in their order, after
-  // put(index, tap, source pixel) for each tap.
+  // For `count` positions from `first`: put(index, tap, source pixel) for each tap, and
+  // body(index, result pixel). Positions of a row are taken together, tap by tap.
   template <typename Put, typename Body>
   void walk(int64_t first, int64_t count, const Put& put, const Body& body) const {
     int64_t column = first % horizontal_.count, row = first / horizontal_.count % vertical_.count;
     int64_t image = first / horizontal_.count / vertical_.count;
-    for (int64_t index = 0; index < count; ++index) {
-      const int64_t source_row = row * vertical_.source_step;
-      const int64_t source_column = column * horizontal_.source_step;
+    for (int64_t index = 0; index < count;) {
+      const int64_t some = std::min(count - index, horizontal_.count - column);
       int64_t tap = 0;
       for (const Line::Tap& u : vertical_.taps) {
-        const int64_t r = source_row + u.offset;
+        const int64_t r = row * vertical_.source_step + u.offset;
         const bool outside = r < 0 || r >= gather_.source_height;
-        const int64_t pixel = (image * gather_.source_height + r) * gather_.source_width;
+        const float* const source = gather_.source + (image * gather_.source_height + r) *
+                                                         gather_.source_width *
+                                                         gather_.source_channels;
         for (const Line::Tap& v : horizontal_.taps) {
-          const int64_t c = source_column + v.offset;
-          put(index, tap++,
-              outside || c < 0 || c >= gather_.source_width
-                  ? zeros_
-                  : gather_.source + (pixel + c) * gather_.source_channels);
+          int64_t c = column * horizontal_.source_step + v.offset;
+          for (int64_t i = 0; i < some; ++i, c += horizontal_.source_step)
+            put(index + i, tap,
+                outside || c < 0 || c >= gather_.source_width
+                    ? zeros_
+                    : source + c * gather_.source_channels);
+          ++tap;
         }
       }
-      body(index, (image * gather_.result_height + vertical_.start + row * vertical_.step) *
-                          gather_.result_width +
-                      horizontal_.start + column * horizontal_.step);
-      if (++column < horizontal_.count) continue;
-      column = 0;
+      const int64_t pixel =
+          (image * gather_.result_height + vertical_.start + row * vertical_.step) *
+              gather_.result_width +
+          horizontal_.start + column * horizontal_.step;
+      for (int64_t i = 0; i < some; ++i) body(index + i, pixel + i * horizontal_.step);
+      index += some, column = 0;
       if (++row < vertical_.count) continue;
       row = 0, ++image;
     }

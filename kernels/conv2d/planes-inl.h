@@ -44,14 +44,19 @@ class PlaneWorker {
 
   static int64_t scratch(int64_t depth, int64_t rows) { return (depth + rows) * panel; }
 
-  // Blocks of result channels for at most a panel of positions.
-  void run(int64_t first, int64_t count, Range blocks, float* packed) const {
+  // Blocks of result channels for at most a panel of positions; `following` will be the panel after
+  // it.
+  void run(Range positions, Range following, Range blocks, float* packed) const {
+    const int64_t first = positions.begin, count = positions.end - first;
     const int64_t width = round_up(count, lanes), depth = source_.channels;
     pack(first, count, width, packed);
     // Whole registers of one image are summed where they belong.
     const bool in_place = count == width && first % result_.pixels + count <= result_.pixels;
     float* const sums = in_place ? result_.at(first, 0) : packed + depth * panel;
     const int64_t stride = in_place ? result_.pixels : width;
+    const int64_t stretches = (depth + stretch_rows - 1) / stretch_rows;
+    const int steps = static_cast<int>(stretches * (blocks.end - blocks.begin));
+    int step = 0;
     for (int64_t k = 0; k < depth; k += stretch_rows) {
       const int64_t some = std::min(stretch_rows, depth - k);
       for (int64_t block = blocks.begin; block < blocks.end; ++block) {
@@ -62,8 +67,10 @@ class PlaneWorker {
           at[r] = weight_ + (row + r) * depth;
           next[r] = weight_ + std::min(row + rows + r, result_.channels - 1) * depth;
         }
-        block_product(rows, width, Stretches{at, next, 1, some, k, 1},
-                      Columns{packed + k * width, width, sums + row * stride, stride, k > 0});
+        ask_for(following, share_of(depth, step++, steps));
+        block_product(
+            rows, width, Stretches{at, next, 1, some, k, 1},
+            Columns{packed + k * width, width, sums + row * stride, stride, k > 0, nullptr, true});
         if (k + some < depth || (in_place && finish_.changes_nothing())) continue;
         result_.for_images(first, first + count, [&](int64_t position, int64_t columns) {
           for (int64_t r = row; r < row + rows; ++r)
@@ -74,6 +81,14 @@ class PlaneWorker {
   }
 
  private:
+  // Hardware does not guess planes' short pieces. Channel by channel: lines that lie together,
+  // asked for together.
+  void ask_for(Range positions, Range channels) const {
+    for (int64_t k = channels.begin; k < channels.end; ++k)
+      for (int64_t position = positions.begin; position < positions.end; position += line)
+        prefetch(source_.at(position, k));
+  }
+
   void pack(int64_t first, int64_t count, int64_t width, float* to) const {
     source_.for_images(first, first + count, [&](int64_t position, int64_t columns) {
       const float* from = source_.at(position, 0);
@@ -136,13 +151,14 @@ inline void plane_product(Matrix weight, PlanarImages<const float> source, int64
     const Range share = grid.positions((positions + lanes - 1) / lanes, thread);
     const int64_t registers = share.end - share.begin;
     const int parts = static_cast<int>((registers + block_vectors - 1) / block_vectors);
-    for (int part = 0; part < parts; ++part) {
-      const Range some = share_of(registers, part, parts);
-      const int64_t first = (share.begin + some.begin) * lanes;
-      const int64_t end = std::min((share.begin + some.end) * lanes, positions);
-      worker.run(first, end - first, grid.panels(blocks, thread),
+    const auto panel_of = [&](int part) {
+      const Range some = part < parts ? share_of(registers, part, parts) : Range{};
+      return Range{(share.begin + some.begin) * lanes,
+                   std::min((share.begin + some.end) * lanes, positions)};
+    };
+    for (int part = 0; part < parts; ++part)
+      worker.run(panel_of(part), panel_of(part + 1), grid.panels(blocks, thread),
                  workspace.data() + weight_size + thread * scratch);
-    }
   });
 }
 
