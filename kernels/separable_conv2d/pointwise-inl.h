@@ -15,11 +15,13 @@ struct Slice {
   int64_t channels, pitch;
 };
 
-// Where a panel of results goes; `beside`, laid out as `data`, is added last, or is null.
+// Where a panel of results goes; `beside`, laid out as `data`, is added last, or is null. Lines
+// that lie far, past the first cache, are asked for, or a block's stores would wait for them.
 struct Target {
   float* data;
   int64_t columns, pitch;
   const float* beside;
+  bool far;
 };
 
 // Layers have few channels: a block of fewer registers of columns has more rows, as many sums.
@@ -39,6 +41,10 @@ template <int Vectors>
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 4
     for (int v = 0; v < Vectors; ++v) sum[r][v] = load(clamp.shift + v * lanes);
+  if (target.far)
+    for (int r = 0; r < Rows; ++r)
+      for (int v = 0; v < Vectors; ++v)
+        prefetch_to_write(target.data + pixel[r] * target.pitch + v * lanes);
   for (const Slice* slice = slices; slice < slices + count; ++slice) {
     const float* rows[Rows];
 #pragma GCC unroll 12

@@ -60,6 +60,10 @@ int main() {
         {2, 3, 18, 3, 60, 50, 3, 1, 1, 1, 1, true, true},
         {1, 4, 8, 5, 9, 9, 2, 3, 1, 0, 4, true, false},
         {1, 7, 20, 7, 5, 4, 7, 1, 1, 3, 3, true, true},
+        // Several bands to a thread, of rows that overlap or do not.
+        {1, 2, 18, 5, 80, 60, 3, 2, 1, 1, 1, true, false},
+        {2, 2, 9, 3, 43, 60, 3, 1, 2, 2, 2, true, false},
+        {1, 3, 3, 4, 61, 45, 5, 1, 1, 2, 2, false, false},
         // Panels of every width, also beside each other, and fewer pixels than a block has rows.
         {1, 20, 200, 100, 6, 17, 3, 1, 1, 1, 1, true, false},
         {1, 17, 144, 40, 3, 3, 3, 1, 1, 1, 1, true, false, Activation::relu},

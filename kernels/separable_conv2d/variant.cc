@@ -15,8 +15,9 @@ namespace {
 
 namespace depthwise = depthwise_conv2d::LAMINA_ISA;
 
-// Positions of a band: a panel of weights that comes by should meet some blocks.
-constexpr int64_t band_positions = 48;
+// Positions of a band: a panel of weights that comes by should meet many blocks, of which the last
+// makes some pixels once more, and the rows of d should stay in the second cache.
+constexpr int64_t band_positions = 256;
 
 // The depthwise kernel's plan, its weights scaled beforehand: they are few.
 depthwise::Plan plan_of(const Depthwise& layer, const Shape& s, std::vector<float>& scaled) {
@@ -88,7 +89,7 @@ class Worker {
       const int64_t at = project.first(p);
       project.apply(p, slices_.data(), static_cast<int64_t>(slices_.size()), count * width,
                     {block_.y + pixel * shape_.outputs + at, project.columns(p), shape_.outputs,
-                     beside ? beside + at : nullptr});
+                     beside ? beside + at : nullptr, true});
     }
   }
 
@@ -112,7 +113,7 @@ class Worker {
       const Slice slice = {block_.x + pixel * shape_.inputs, shape_.inputs, shape_.inputs};
       // Past the last channel as well: zeros, and whole registers.
       expand.apply(p, &slice, 1, count * shape_.horizontal.size,
-                   {ring_row(channels, begin), channels.pitch, channels.pitch, nullptr});
+                   {ring_row(channels, begin), channels.pitch, channels.pitch, nullptr, false});
       begin += count;
     }
   }
