@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "common/prefetch.h"
 #include "common/transpose-inl.h"
 #include "conv2d/conv2d.h"
 
@@ -14,7 +15,8 @@ template <int Taps>
 struct Patch {
   alignas(64) float weight[Taps * Taps][lanes][lanes];  // [tap][input][output]
 
-  // From and to the filter's input and output (0, 0); absent ones are zero.
+  // From and to the filter's input and output (0, 0); absent ones are zero. Reading asks for the
+  // next inputs' weights: far apart, they are a stream for each tap and output.
   void read(const Filter<const float>& w, int64_t inputs, int64_t outputs) {
     if (w.input_stride != 1 && w.output_stride != 1) {
       if (inputs < lanes || outputs < lanes)
@@ -29,11 +31,15 @@ struct Patch {
     for_taps(w, [&](int tap, const float* from) {
       Vector square[lanes] = {};
       if (w.output_stride == 1) {
-        for (int64_t i = 0; i < inputs; ++i)
+        for (int64_t i = 0; i < inputs; ++i) {
           square[i] = load_up_to(from + i * w.input_stride, outputs);
+          prefetch(from + (i + lanes) * w.input_stride);
+        }
       } else {
-        for (int64_t o = 0; o < outputs; ++o)
+        for (int64_t o = 0; o < outputs; ++o) {
           square[o] = load_up_to(from + o * w.output_stride, inputs);
+          prefetch(from + o * w.output_stride + lanes);
+        }
         transpose(square);
       }
       for (int i = 0; i < lanes; ++i) store(weight[tap][i], square[i]);

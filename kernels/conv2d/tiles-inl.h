@@ -6,6 +6,7 @@
 #include "common/finish-inl.h"
 #include "common/panels-inl.h"
 #include "common/parallel_for.h"
+#include "common/prefetch.h"
 #include "common/workspace.h"
 #include "conv2d/conv2d.h"
 #include "conv2d/schemes-inl.h"
@@ -103,21 +104,29 @@ void for_pixels(const Tiled<T>& image, Tile tile, const Body& body) {
 }
 
 // The transform T of one tile, all channels: row `row` of every plane. `zeros` are as many as
-// there are channels.
+// there are channels. A tile is many short pieces of rows, of which hardware guesses none: the
+// pixels that the next one adds are asked for.
 template <typename T, int Points>
 void transform_tile(const Tiled<const float>& image, Tile tile, const float* zeros,
                     const Planes<Points>& to, int64_t row) {
   const float* pixels[T::from * T::from];
   std::fill_n(pixels, T::from * T::from, zeros);
   for_pixels<T::from>(image, tile, [&](int64_t at, const float* pixel) { pixels[at] = pixel; });
+  const int64_t next = image.step * image.channels;
   for_registers(image.channels, [&](int64_t channel, auto part) {
     float* const first = to.at(0, row, channel);
-    transform<T>([&](int i, int j) { return load(pixels[i * T::from + j] + channel, part); },
-                 [&](int i, int j, Vector v) { store(first + (i * T::to + j) * to.stride, v); });
+    transform<T>(
+        [&](int i, int j) {
+          const float* const pixel = pixels[i * T::from + j] + channel;
+          if (j >= T::from - image.step) prefetch(pixel + next);
+          return load(pixel, part);
+        },
+        [&](int i, int j, Vector v) { store(first + (i * T::to + j) * to.stride, v); });
   });
 }
 
-// The output's tile from row `row` of every plane.
+// The output's tile from row `row` of every plane. Each pixel's next line is asked for: a tile's
+// stores would wait for as many lines at once.
 template <typename T, int Points>
 void write_tile(const Planes<Points>& from, int64_t row, const Finish& finish,
                 const Tiled<float>& image, Tile tile) {
@@ -128,7 +137,9 @@ void write_tile(const Planes<Points>& from, int64_t row, const Finish& finish,
     transform<T>([&](int i, int j) { return load(first + (i * T::from + j) * from.stride); },
                  [&](int i, int j, Vector v) {
                    float* const pixel = pixels[i * T::to + j];
-                   if (pixel) store(pixel + channel, v, part);
+                   if (!pixel) return;
+                   store(pixel + channel, v, part);
+                   prefetch_to_write(pixel + channel + lanes);
                  });
   });
   if (finish.changes_nothing()) return;

@@ -15,6 +15,9 @@
 
 namespace lamina::conv2d::LAMINA_ISA {
 
+// Rows of every point's matrix between what is written and what is asked for.
+inline constexpr int64_t rows_ahead = 6;
+
 // At every point an inputs x outputs matrix, stored panel by panel of columns.
 template <typename S>
 struct TransformedWeight {
@@ -46,7 +49,9 @@ struct TransformedWeight {
           transform<typename S::Weight>(
               [&](int u, int v) { return load(patch.weight[u * S::taps + v][i]); },
               [&](int u, int v, Vector point) {
-                store(to + (u * S::Weight::to + v) * planes.stride, point);
+                float* const row = to + (u * S::Weight::to + v) * planes.stride;
+                store(row, point);
+                prefetch_to_write(row + rows_ahead * width(first));
               });
         }
       }
