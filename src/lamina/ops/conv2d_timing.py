@@ -93,10 +93,14 @@ def measure() -> dict[Pass, Machine] | None:
 
     None where the times say nothing, as on a machine that is busy with something else.
     """
+    machine.measure()
     size, bandwidth = machine.last_cache()
-    # What lies beside the data, another core's too, takes its part of the cache.
-    limits = replace(machine.measure(), cache_bytes=size * 3 // 4, cache_bandwidth=bandwidth)
     times = _times()
+    # Again: limits from a busy moment would be surpassed by every kernel, and all look alike.
+    # What lies beside the data, another core's too, takes its part of the cache.
+    limits = replace(
+        machine.measure(again=True), cache_bytes=size * 3 // 4, cache_bandwidth=bandwidth
+    )
     found = {pass_: fit(times[pass_], limits) for pass_ in PASSES}
     if max(scatter(times[pass_], fitted) for pass_, fitted in found.items()) > _SCATTER:
         return None
