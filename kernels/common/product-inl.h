@@ -193,10 +193,12 @@ struct Left {
 inline void panel_product(Left a, int64_t rows, int64_t width, int64_t depth, Columns columns) {
   for (int64_t row = 0; row < rows; row += block_rows) {
     const int64_t count = std::min<int64_t>(block_rows, rows - row);
-    const float* pointers[block_rows];
-    for (int64_t r = 0; r < count; ++r) pointers[r] = a.data + (row + r) * a.row_stride;
-    block_product(count, width, Stretches{pointers, pointers, 1, depth, 0, a.depth_stride},
-                  columns);
+    const float *pointers[block_rows], *next[block_rows];
+    for (int64_t r = 0; r < count; ++r) {
+      pointers[r] = a.data + (row + r) * a.row_stride;
+      next[r] = pointers[r] + count * a.row_stride;
+    }
+    block_product(count, width, Stretches{pointers, next, 1, depth, 0, a.depth_stride}, columns);
     columns.c += count * columns.c_stride;
   }
 }
