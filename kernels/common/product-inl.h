@@ -87,8 +87,6 @@ struct Sums {
   }
 };
 
-inline constexpr int64_t line = 16;  // floats of a cache line
-
 // a as `segments` stretches of `depth` columns: element (row, s * depth + k) lies at
 // rows[s * block_rows + row][offset + k * step]. Rows of one stretch are apart as they please:
 // those of an image's windows, or of a matrix. `next` is what the block after this one will read:

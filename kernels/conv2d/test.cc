@@ -94,20 +94,25 @@ void compare(const char* algorithm, const Passes& tested, const Case& c, int mis
   }
 }
 
-void compare_reorders(const Kernels& tested) {
+void compare_reorders(const Kernels& tested, int64_t channels, int64_t pixels, int misalignment) {
   std::mt19937 random(1);
+  const int64_t size = 3 * channels * pixels;
+  Buffer x(size, 3), y(size, misalignment), back(size, misalignment), expected(size);
+  x.fill_normal(random);
+  const std::string what = "reorder " + std::to_string(channels) + " " + std::to_string(pixels);
+  tested.to_channels_last(x.data(), 3, channels, pixels, y.data());
+  reference.to_channels_last(x.data(), 3, channels, pixels, expected.data());
+  test::expect_close(y, expected, 0, "to channels-last, " + what);
+  tested.from_channels_last(y.data(), 3, channels, pixels, back.data());
+  test::expect_close(back, x, 0, "from channels-last, " + what);
+}
+
+void compare_reorders(const Kernels& tested) {
   for (int64_t channels : {1, 3, 16, 37})
-    for (int64_t pixels : {1, 5, 64, 131}) {
-      const int64_t size = 3 * channels * pixels;
-      Buffer x(size, 3), y(size, 5), back(size, 7), expected(size);
-      x.fill_normal(random);
-      const std::string what = "reorder " + std::to_string(channels) + " " + std::to_string(pixels);
-      tested.to_channels_last(x.data(), 3, channels, pixels, y.data());
-      reference.to_channels_last(x.data(), 3, channels, pixels, expected.data());
-      test::expect_close(y, expected, 0, "to channels-last, " + what);
-      tested.from_channels_last(y.data(), 3, channels, pixels, back.data());
-      test::expect_close(back, x, 0, "from channels-last, " + what);
-    }
+    for (int64_t pixels : {1, 5, 64, 131}) compare_reorders(tested, channels, pixels, 5);
+  // Past the caches, both ways and one.
+  compare_reorders(tested, 64, 32784, 0);
+  compare_reorders(tested, 48, 43700, 0);
 }
 
 // A block that was given back serves the next call; two at once are two.
