@@ -10,7 +10,7 @@ _OTHERS = {
     "im2col": 0.4,  # these two are never chosen, and so never measured
     "fft": 0.1,
     "onednn.reorder": 0.12,  # of NCHW images, which calibrating leaves out
-    **dict.fromkeys((f"{name}.reorder" for name in ("direct", *_WINOGRAD)), 0.35),
+    **dict.fromkeys((f"{name}.reorder" for name in ("direct", *_WINOGRAD)), 0.65),
 }
 
 _Shares = tuple[float, float, float, float]
