@@ -3,6 +3,7 @@
 import json
 import runpy
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,25 @@ def test_saved_bytes_count_each_memory_once():
     product = torch.nn.Module()
     product.forward = lambda x: x * x  # saves x twice
     assert benchmark.saved_bytes(product, x) == x.nbytes
+
+
+def test_no_side_always_follows_the_same_one():
+    turns = []
+
+    class Named:
+        x = torch.empty(0)
+
+        def __init__(self, name):
+            self.name = name
+
+        def round(self, *, keep=True):
+            if keep:
+                turns.append(self.name)
+
+    benchmark._run_rounds([Named("a"), Named("b"), Named("c")], seconds=0.0)
+    rounds = [turns[at : at + 3] for at in range(0, len(turns), 3)]
+    assert len(rounds) == 7 and all(sorted(names) == ["a", "b", "c"] for names in rounds)
+    assert {before for before, name in pairwise(turns) if name == "a"} >= {"b", "c"}
 
 
 def test_an_unknown_kind_is_one_line():
