@@ -46,7 +46,9 @@ def grown(shape, side):
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-@pytest.mark.parametrize("shape", [(16, 24, 56, 56), (16, 16, 112, 112)])
+@pytest.mark.parametrize(
+    "shape", [(16, 96, 14, 14), (16, 32, 28, 28), (16, 24, 56, 56), (16, 16, 112, 112)]
+)
 def test_an_inverted_residual_takes_two_fifths_at_most(shape):
     ours, torchs = grown(shape, "ours"), grown(shape, "torchs")
     print(f"{shape}: {ours / 1e6:.1f} MB, PyTorch's {torchs / 1e6:.1f} MB")
