@@ -16,7 +16,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from lamina.lab import benchmark
+from lamina.lab import layer_rows
+from lamina.lab.layer_rows import Row
 from lamina.report.table import Column, Table, to_markdown
 from lamina.theory.limits import Machine
 
@@ -38,9 +39,9 @@ class Goal:
     direction: str
     aim: float
     layout: str = "channels_last"
-    of: Callable[[benchmark.Row], float] = attrgetter("ratio_best")
+    of: Callable[[Row], float] = attrgetter("ratio_best")
 
-    def holds_for(self, row: benchmark.Row) -> bool:
+    def holds_for(self, row: Row) -> bool:
         """Whether the row is one of those that the goal is about."""
         return (
             (row.kind, row.direction, row.layout) == (self.kind, self.direction, self.layout)
@@ -94,13 +95,13 @@ GOALS = [
 
 def render(page: str, results: str, wider: str) -> str:
     """The page with its tables and facts made of the results, those of a wider processor beside."""
-    facts, rows = benchmark.from_json(results)
-    _, wider_rows = benchmark.from_json(wider)
+    facts, rows = layer_rows.from_json(results)
+    _, wider_rows = layer_rows.from_json(wider)
     machine = Machine(facts["peak_flops"], facts["bandwidth"])
 
     def rows_of(match: re.Match[str]) -> str:
         kinds = match[1].split()
-        table = benchmark.table(machine, [row for row in rows if row.kind in kinds])
+        table = layer_rows.table(machine, [row for row in rows if row.kind in kinds])
         return f"<!-- rows: {match[1]} -->\n{to_markdown(table)}\n<!-- end -->"
 
     def goals_of(match: re.Match[str]) -> str:
@@ -112,13 +113,16 @@ def render(page: str, results: str, wider: str) -> str:
     page = re.sub(r"<!-- rows: ([\w ]+?) -->.*?<!-- end -->", rows_of, page, flags=re.DOTALL)
     bandwidths = [row.bandwidth / 1e9 for row in rows]
     facts["bandwidth"] = f"{min(bandwidths):.1f} to {max(bandwidths):.1f} GB/s, before each case"
+    exchanges = [row.exchange / 1e9 for row in rows if row.exchange]
+    if exchanges:
+        facts["between cores"] = f"{min(exchanges):.0f} to {max(exchanges):.0f} GB/s, likewise"
     trials = [row.trials for row in rows]
     facts["trials of a row"] = f"{min(trials)} to {max(trials)}"
     shown = f"<!-- facts -->\n{to_markdown(_facts(facts))}\n<!-- end -->"
     return re.sub(r"<!-- facts -->.*?<!-- end -->", lambda _: shown, page, flags=re.DOTALL)
 
 
-def _goals(goals: list[Goal], rows: list[benchmark.Row], wider: list[benchmark.Row]) -> Table:
+def _goals(goals: list[Goal], rows: list[Row], wider: list[Row]) -> Table:
     shown = []
     for goal in goals:
         reached, met = _reached(goal, rows)
@@ -144,7 +148,7 @@ def _goals(goals: list[Goal], rows: list[benchmark.Row], wider: list[benchmark.R
     return Table(columns, shown)
 
 
-def _reached(goal: Goal, rows: list[benchmark.Row]) -> tuple[str, str]:
+def _reached(goal: Goal, rows: list[Row]) -> tuple[str, str]:
     """The lowest and the highest of the goal's rows, and how many of them reach it."""
     reached = sorted(goal.of(row) for row in rows if goal.holds_for(row))
     met = sum(value >= goal.aim for value in reached)

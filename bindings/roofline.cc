@@ -29,6 +29,12 @@ void bind_roofline(nb::module_& module) {
       "roofline_sum",
       [](Address x, int64_t size) { return kernels(active_isa()).sum(at(x), size); }, "x"_a,
       "size"_a, Unlocked());
+  module.def(
+      "roofline_exchange",
+      [](Address x, int64_t size, int64_t rounds) {
+        kernels(active_isa()).exchange(at(x), size, rounds);
+      },
+      "x"_a, "size"_a, "rounds"_a, Unlocked());
 }
 
 }  // namespace lamina

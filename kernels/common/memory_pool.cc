@@ -6,15 +6,16 @@
 #include <new>
 #include <string>
 
+#include "common/pages.h"
+
 #if defined(__linux__)
 #include <pthread.h>
-#include <sys/mman.h>
 #include <unistd.h>
 #endif
 
 namespace lamina {
 
-static constexpr uint64_t huge_page = uint64_t{2} << 20, smallest_block = uint64_t{64} << 10;
+static constexpr uint64_t smallest_block = uint64_t{64} << 10;
 
 uint64_t MemoryPool::block_bytes(uint64_t bytes) {
   if (bytes <= huge_page / 4) return std::bit_ceil(std::max(bytes, smallest_block));
@@ -46,25 +47,6 @@ static uint64_t memory_bytes() {
   return bytes;
 }
 
-static void* map_pages(uint64_t bytes) noexcept {
-  void* const mapping =
-      mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  return mapping == MAP_FAILED ? nullptr : mapping;
-}
-
-// From a huge page on the mapping begins on one: what sticks out on either side is unmapped again.
-static void* map_block(uint64_t bytes) noexcept {
-  if (bytes < huge_page) return map_pages(bytes);
-  void* const mapping = map_pages(bytes + huge_page);
-  if (!mapping) return nullptr;
-  char* const start = static_cast<char*>(mapping);
-  const uint64_t before = -reinterpret_cast<uintptr_t>(mapping) % huge_page;
-  if (before) munmap(start, before);
-  munmap(start + before + bytes, huge_page - before);
-  madvise(start + before, bytes, MADV_HUGEPAGE);  // refused: small pages serve as well, slower
-  return start + before;
-}
-
 MemoryPool::MemoryPool() {
   statistics_.limit = memory_bytes() / 4;
   // A fork while another thread holds the lock would leave it locked in the child for ever.
@@ -86,10 +68,10 @@ MemoryPool::Block MemoryPool::allocate(uint64_t bytes) {
     ++statistics_.hits;
     return block;
   }
-  void* data = map_block(wanted);
+  void* data = map_pages(wanted);
   if (!data && !waiting_.empty()) {  // the system may have what waits here in other sizes
     shrink_to(0);
-    data = map_block(wanted);
+    data = map_pages(wanted);
   }
   if (!data) return {};
   statistics_.in_use += wanted;
@@ -104,7 +86,7 @@ void MemoryPool::release(Block block) noexcept {
     waiting_.push_back(block);
     statistics_.cached += block.bytes;
   } catch (const std::bad_alloc&) {
-    munmap(block.data, block.bytes);
+    unmap_pages(block.data, block.bytes);
   }
   shrink_to(statistics_.limit);
 }
@@ -112,7 +94,7 @@ void MemoryPool::release(Block block) noexcept {
 void MemoryPool::shrink_to(uint64_t bytes) noexcept {
   auto kept = waiting_.begin();
   for (; statistics_.cached > bytes; ++kept) {
-    munmap(kept->data, kept->bytes);
+    unmap_pages(kept->data, kept->bytes);
     statistics_.cached -= kept->bytes;
   }
   waiting_.erase(waiting_.begin(), kept);

@@ -1,13 +1,11 @@
 #include "common/workspace.h"
 
-#include <cstdlib>
+#include <algorithm>
 #include <mutex>
 #include <new>
 #include <vector>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
+#include "common/pages.h"
 
 namespace lamina {
 namespace {
@@ -30,18 +28,16 @@ Waiting& waiting() {
   return instance;
 }
 
-constexpr int64_t huge_page = int64_t{2} << 20;
-
 Block allocate(int64_t bytes) {
-  const int64_t page = bytes >= huge_page ? huge_page : 4096;
-  bytes = (bytes + page - 1) / page * page;
-  void* const data = std::aligned_alloc(static_cast<size_t>(page), static_cast<size_t>(bytes));
+  const auto wanted = static_cast<uint64_t>(std::max<int64_t>(bytes, 1));
+  const uint64_t page = wanted >= huge_page ? huge_page : 4096;
+  const uint64_t taken = (wanted + page - 1) / page * page;
+  void* const data = map_pages(taken);
   if (!data) throw std::bad_alloc();
-#if defined(__linux__)
-  if (page == huge_page) madvise(data, static_cast<size_t>(bytes), MADV_HUGEPAGE);
-#endif
-  return {static_cast<float*>(data), bytes};
+  return {static_cast<float*>(data), static_cast<int64_t>(taken)};
 }
+
+void release(Block block) { unmap_pages(block.data, static_cast<uint64_t>(block.bytes)); }
 
 }  // namespace
 
@@ -68,12 +64,12 @@ Workspace::~Workspace() {
   const std::lock_guard<std::mutex> lock(pool.mutex);
   // The new block stays rather than those before it, which were too small for this call.
   while (!pool.blocks.empty() && pool.bytes + bytes_ > workspace_bytes_kept) {
-    std::free(pool.blocks.front().data);
+    release(pool.blocks.front());
     pool.bytes -= pool.blocks.front().bytes;
     pool.blocks.erase(pool.blocks.begin());
   }
   if (bytes_ > workspace_bytes_kept) {
-    std::free(data_);
+    release({data_, bytes_});
     return;
   }
   pool.blocks.push_back({data_, bytes_});

@@ -63,10 +63,15 @@ struct TransformedWeight {
 inline constexpr int64_t private_bytes = 640 * 1024, shared_bytes = int64_t{8} << 20;
 // A transformed weight larger than this is read once per block by all threads together.
 inline constexpr int64_t private_weight_bytes = int64_t{4} << 20;
+// Tiles from which a thread works on blocks of its own. What one thread transformed and another one
+// multiplies goes from core to core, three times as slowly where they share no cache, and then all
+// takes up to three times as long; but fewer tiles do not repay that each thread reads all weights.
+inline constexpr int64_t private_tiles = 48;
 
 // All tiles at once, where they are few beside the weights: each thread then transforms the weights
-// of its own panels, which never leave the last cache.
-inline constexpr int64_t all_tiles_bytes = int64_t{24} << 20;
+// of its own panels, which never leave the last cache; or, where some threads would have a panel
+// more than others, and weights are no larger than this, it has a block of all its tiles.
+inline constexpr int64_t all_tiles_bytes = int64_t{24} << 20, whole_weight_bytes = 16 << 20;
 
 // Floats of a tile's transform and of its sums, or of its gradient's transform.
 template <typename S>
@@ -102,16 +107,18 @@ class Forward {
         weight_size_(TransformedWeight<S>::Matrices::size(source.channels, outputs_)) {}
 
   void run(const Filter<const float>& w) const {
-    if (all_tiles_at_once<S>(inputs_, outputs_, tiles_.count)) return run_at_once(w);
     const int threads = thread_count();
-    const int64_t block =
-        tiles_per_block(private_bytes, tile_size<S>(inputs_, outputs_), 24, tiles_.count);
-    // Blocks of their own where there are enough for every thread, else one block for all.
-    if (weight_size_ * int64_t{sizeof(float)} <= private_weight_bytes &&
-        tiles_.count >= 4 * threads * block) {
-      run_apart(w, block, threads);
-    } else {
+    const int64_t share = (tiles_.count + threads - 1) / threads;
+    const int64_t weight_bytes = weight_size_ * int64_t{sizeof(float)};
+    const bool many = share >= private_tiles;
+    if (many && weight_bytes <= private_weight_bytes) {
+      run_apart(w, tiles_per_block(private_bytes, tile_size<S>(inputs_, outputs_), 24, share));
+    } else if (!all_tiles_at_once<S>(inputs_, outputs_, tiles_.count)) {
       run_together(w);
+    } else if (many && weight_bytes <= whole_weight_bytes && panels() % threads != 0) {
+      run_apart(w, share);
+    } else {
+      run_at_once(w);
     }
   }
 
@@ -119,7 +126,10 @@ class Forward {
   using Inputs = Planes<Square<S>::inputs>;
   using Outputs = Planes<Square<S>::outputs>;
 
-  void run_apart(const Filter<const float>& w, int64_t block, int threads) const {
+  int64_t panels() const { return (outputs_ + panel - 1) / panel; }
+
+  void run_apart(const Filter<const float>& w, int64_t block) const {
+    const int threads = thread_count();
     Scratch scratch(inputs_, weight_size_ + threads * block_size(block));
     const TransformedWeight<S> weight(scratch.planes(), source_.channels, outputs_);
     weight.fill(w, result_.channels);
@@ -156,7 +166,7 @@ class Forward {
   }
 
   void run_at_once(const Filter<const float>& w) const {
-    const int64_t count = tiles_.count, panels = (outputs_ + panel - 1) / panel;
+    const int64_t count = tiles_.count;
     const int threads = thread_count();
     const int64_t panel_size = TransformedWeight<S>::Matrices::size(source_.channels, panel);
     Scratch scratch(inputs_, block_size(count) + threads * panel_size);
@@ -165,7 +175,7 @@ class Forward {
     parallel_for(count, 1, [&](int64_t a, int64_t b) { read(scratch.zeros(), 0, from, {a, b}); });
     parallel_threads(threads, [&](int thread) {
       float* const data = scratch.planes() + block_size(count) + thread * panel_size;
-      const Range range = share_of(panels, thread, threads);
+      const Range range = share_of(panels(), thread, threads);
       for (int64_t p = range.begin; p < range.end; ++p) {
         const int64_t first = p * panel;
         const TransformedWeight<S> weight(data, source_.channels,

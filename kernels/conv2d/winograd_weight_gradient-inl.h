@@ -8,6 +8,10 @@
 
 namespace lamina::conv2d::LAMINA_ISA {
 
+// Bytes of transformed tiles that a thread has beside sums of its own: with fewer the sums go by
+// more often. They are worth their addition at the end from so many tiles on.
+inline constexpr int64_t private_gradient_bytes = int64_t{2} << 20, private_gradient_tiles = 96;
+
 // Inputs whose sums at all points, for a panel of outputs, stay in a thread's cache.
 inline constexpr int64_t gradient_rows = 8 * block_rows;
 
@@ -24,38 +28,64 @@ class WeightGradient {
 
   void run() const {
     if (all_tiles_at_once<S>(inputs_, outputs_, tiles_.count)) return run_at_once();
-    const int64_t block =
-        tiles_per_block(shared_bytes, tile_size<S>(inputs_, outputs_), 64, tiles_.count);
-    Scratch scratch(std::max(inputs_, outputs_), Inputs::size(block, inputs_) +
-                                                     Gradients::size(block, outputs_) +
-                                                     Sums::size(source_.channels, outputs_));
-    const Inputs from(scratch.planes(), block, inputs_);
-    const Gradients gradient(from.data + Inputs::size(block, inputs_), block, outputs_);
-    const Sums sums(gradient.data + Gradients::size(block, outputs_), source_.channels, outputs_);
-    for (int64_t first = 0; first < tiles_.count; first += block) {
-      const int64_t count = std::min(block, tiles_.count - first);
-      read(scratch.zeros(), first, count, from, gradient);
-      parallel_for(Square<S>::weights, 1, [&](int64_t begin, int64_t end) {
-        for (int64_t sum = begin; sum < end; ++sum)
-          for (int64_t column = 0; column < outputs_; column += panel)
-            multiply(from, 0, source_.channels, gradient, column,
-                     std::min(panel, outputs_ - column), count, sum,
-                     {sums.at(sum, 0, column), outputs_}, first > 0);
-      });
+    const int threads = thread_count();
+    const int64_t share = (tiles_.count + threads - 1) / threads;
+    if (sums_size() * int64_t{sizeof(float)} <= private_weight_bytes &&
+        share >= private_gradient_tiles) {
+      run_apart(share, threads);
+    } else {
+      run_together();
     }
-    const int64_t chunks = (source_.channels + lanes - 1) / lanes;
-    parallel_for(chunks * (outputs_ / lanes), 1, [&](int64_t begin, int64_t end) {
-      for (int64_t item = begin; item < end; ++item) {
-        const int64_t input = item % chunks * lanes, output = item / chunks * lanes;
-        write(sums, input, output, input, output);
-      }
-    });
   }
 
  private:
   using Inputs = Planes<Square<S>::inputs>;
   using Gradients = Planes<Square<S>::outputs>;
   using Sums = Planes<Square<S>::weights>;
+
+  // Every thread its share of the tiles, in blocks, to sums of its own.
+  void run_apart(int64_t share, int threads) const {
+    const int64_t block =
+        tiles_per_block(private_gradient_bytes, tile_size<S>(inputs_, outputs_), 64, share);
+    const int64_t room = sums_size() + tiles_size(block);
+    Scratch scratch(std::max(inputs_, outputs_), threads * room);
+    const auto sums_of = [&](int64_t thread) { return sums_at(scratch.planes() + thread * room); };
+    parallel_threads(threads, [&](int thread) {
+      const Sums sums = sums_of(thread);
+      const Inputs from(sums.data + sums_size(), block, inputs_);
+      const Gradients gradient(from.data + Inputs::size(block, inputs_), block, outputs_);
+      const Range range = share_of(tiles_.count, thread, threads);
+      for (int64_t first = range.begin; first < range.end; first += block) {
+        const int64_t count = std::min(block, range.end - first);
+        read(scratch.zeros(), first, {0, count}, from, gradient);
+        multiply(from, gradient, count, {0, Square<S>::weights}, sums, first > range.begin);
+      }
+    });
+    for_squares([&](int64_t input, int64_t output) {
+      add(sums_of, threads, input, output);
+      write(sums_of(0), input, output, input, output);
+    });
+  }
+
+  // A block of tiles after the other, whose points threads share.
+  void run_together() const {
+    const int64_t block =
+        tiles_per_block(shared_bytes, tile_size<S>(inputs_, outputs_), 64, tiles_.count);
+    Scratch scratch(std::max(inputs_, outputs_), sums_size() + tiles_size(block));
+    const Sums sums = sums_at(scratch.planes());
+    const Inputs from(sums.data + sums_size(), block, inputs_);
+    const Gradients gradient(from.data + Inputs::size(block, inputs_), block, outputs_);
+    for (int64_t first = 0; first < tiles_.count; first += block) {
+      const int64_t count = std::min(block, tiles_.count - first);
+      parallel_for(count, 1, [&](int64_t begin, int64_t end) {
+        read(scratch.zeros(), first, {begin, end}, from, gradient);
+      });
+      parallel_for(Square<S>::weights, 1, [&](int64_t begin, int64_t end) {
+        multiply(from, gradient, count, {begin, end}, sums, first > 0);
+      });
+    }
+    for_squares([&](int64_t input, int64_t output) { write(sums, input, output, input, output); });
+  }
 
   // A block of the weights after the other, the sums of each in a thread's own cache.
   void run_at_once() const {
@@ -70,7 +100,9 @@ class WeightGradient {
         Inputs::size(count, inputs) + Gradients::size(count, outputs) + threads * sums_size);
     const Inputs from(scratch.planes(), count, inputs, gradient_rows);
     const Gradients gradient(from.data + Inputs::size(count, inputs), count, outputs, panel);
-    read(scratch.zeros(), 0, count, from, gradient);
+    parallel_for(count, 1, [&](int64_t begin, int64_t end) {
+      read(scratch.zeros(), 0, {begin, end}, from, gradient);
+    });
     parallel_threads(threads, [&](int thread) {
       const Sums sums(gradient.data + Gradients::size(count, outputs) + thread * sums_size,
                       gradient_rows, panel);
@@ -89,15 +121,20 @@ class WeightGradient {
     });
   }
 
-  void read(const float* zeros, int64_t first, int64_t count, const Inputs& from,
+  int64_t sums_size() const { return Sums::size(source_.channels, outputs_); }
+  int64_t tiles_size(int64_t block) const {
+    return Inputs::size(block, inputs_) + Gradients::size(block, outputs_);
+  }
+  Sums sums_at(float* data) const { return {data, source_.channels, outputs_}; }
+
+  // Tiles of a block that begins with tile `first`.
+  void read(const float* zeros, int64_t first, Range tiles, const Inputs& from,
             const Gradients& gradient) const {
-    parallel_for(count, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t t = begin; t < end; ++t) {
-        const Tile tile = tiles_[first + t];
-        transform_tile<typename S::Input>(source_, tile, zeros, from, t);
-        transform_tile<typename S::Gradient>(result_, tile, zeros, gradient, t);
-      }
-    });
+    for (int64_t t = tiles.begin; t < tiles.end; ++t) {
+      const Tile tile = tiles_[first + t];
+      transform_tile<typename S::Input>(source_, tile, zeros, from, t);
+      transform_tile<typename S::Gradient>(result_, tile, zeros, gradient, t);
+    }
   }
 
   // A panel of one of the sums, over so many tiles.
@@ -114,6 +151,39 @@ class WeightGradient {
           {gradient.at(product.output, 0, output), gradient.width, to.data, to.stride, add});
       add = true;
     }
+  }
+
+  // All channels of some of the sums.
+  void multiply(const Inputs& from, const Gradients& gradient, int64_t count, Range points,
+                const Sums& sums, bool add) const {
+    for (int64_t sum = points.begin; sum < points.end; ++sum)
+      for (int64_t column = 0; column < outputs_; column += panel)
+        multiply(from, 0, source_.channels, gradient, column, std::min(panel, outputs_ - column),
+                 count, sum, {sums.at(sum, 0, column), outputs_}, add);
+  }
+
+  // Calls body(input, output) for every square of a register's inputs and outputs.
+  template <typename Body>
+  void for_squares(const Body& body) const {
+    const int64_t chunks = (source_.channels + lanes - 1) / lanes;
+    parallel_for(chunks * (outputs_ / lanes), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t item = begin; item < end; ++item)
+        body(item % chunks * lanes, item / chunks * lanes);
+    });
+  }
+
+  // The sums of all threads in such a square, to those of the first.
+  template <typename SumsOf>
+  void add(const SumsOf& sums_of, int threads, int64_t input, int64_t output) const {
+    const int64_t rows = std::min<int64_t>(lanes, source_.channels - input);
+    for (int64_t point = 0; point < Square<S>::weights; ++point)
+      for (int64_t row = input; row < input + rows; ++row) {
+        float* const to = sums_of(0).at(point, row, output);
+        Vector total = load(to);
+        for (int thread = 1; thread < threads; ++thread)
+          total += load(sums_of(thread).at(point, row, output));
+        store(to, total);
+      }
   }
 
   // The weights of a square of channels from (input, output), their sums from (row, column).

@@ -19,8 +19,12 @@ float sum(const float* x, int64_t size) {
   return static_cast<float>(total);
 }
 
+void exchange(float* x, int64_t size, int64_t rounds) {
+  for (int64_t at = 0; at < size; ++at) x[at] += static_cast<float>(rounds);
+}
+
 }  // namespace
 
-const Kernels reference = {multiply_add, copy, sum};
+const Kernels reference = {multiply_add, copy, sum, exchange};
 
 }  // namespace lamina::roofline

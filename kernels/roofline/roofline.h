@@ -22,6 +22,10 @@ struct Kernels {
   void (*copy)(const float* x, int64_t size, float* y);
 
   float (*sum)(const float* x, int64_t size);
+
+  // Adds 1 to every element, so many times; x is cut into as many parts as there are threads, and
+  // each time a thread takes the part that another one wrote.
+  void (*exchange)(float* x, int64_t size, int64_t rounds);
 };
 
 LAMINA_DECLARE_VARIANTS

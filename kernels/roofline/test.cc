@@ -33,6 +33,10 @@ void memory(const Kernels& tested, int64_t size, int misalignment) {
   total[0] = tested.sum(x.data(), size);
   expected[0] = reference.sum(x.data(), size);
   test::expect_close(total, expected, 1e-5, "sum, " + what, std::sqrt(double(size)));
+  for (int64_t at = 0; at < size; ++at) x[at] = y[at] = std::floor(8 * x[at]);  // exact sums
+  tested.exchange(x.data(), size, 3);
+  reference.exchange(y.data(), size, 3);
+  test::expect_close(x, y, 0, "exchange, " + what);
 }
 
 }  // namespace

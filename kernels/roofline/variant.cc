@@ -74,8 +74,22 @@ float sum(const float* x, int64_t size) {
   return std::accumulate(sums.begin(), sums.end(), 0.f);
 }
 
+void exchange(float* x, int64_t size, int64_t rounds) {
+  const int threads = thread_count();
+  const Vector one = broadcast(1.f);
+  for (int64_t round = 0; round < rounds; ++round)
+    parallel_threads(threads, [&](int thread) {
+      const int part = static_cast<int>((thread + round) % threads);
+      const Range range = share_of(size, part, threads);
+      for_registers(range.end - range.begin, [&](int64_t at, auto lanes_of) {
+        float* const to = x + range.begin + at;
+        store(to, load(to, lanes_of) + one, lanes_of);
+      });
+    });
+}
+
 }  // namespace
 
-extern const Kernels table = {multiply_add, copy, sum};
+extern const Kernels table = {multiply_add, copy, sum, exchange};
 
 }  // namespace lamina::roofline::LAMINA_ISA

@@ -87,6 +87,7 @@ class PackedPointwise {
   int64_t panels() const { return (vectors() + block_vectors - 1) / block_vectors; }
   int64_t first(int64_t p) const { return vectors() * p / panels() * lanes; }
   int64_t width(int64_t p) const { return first(p + 1) - first(p); }
+  int64_t widest() const { return (vectors() + panels() - 1) / panels() * lanes; }
   int64_t columns(int64_t p) const { return std::min(width(p), results_ - first(p)); }
 
   // Packing in pieces that threads share: layers have few panels, of which one may be long.

@@ -1,6 +1,7 @@
 // A thread goes down its rows of the output, a band of them at a time. A panel of e's channels at a
 // time is made, as many rows as the band sees, and filtered while the first caches hold it; d is as
-// high as the band and stays in the second cache.
+// high as the band and stays in the second cache. The rows of e that the next band sees as well are
+// kept for it; where there is none in that image, one panel after the other takes the same memory.
 #include <algorithm>
 #include <vector>
 
@@ -40,6 +41,7 @@ struct Block {
   const PackedPointwise& project;
   const Shape& shape;
   int64_t band_rows;
+  bool keeps_rows;  // of e, for the next band
   float* y;
 
   // Rows of e that a band sees.
@@ -48,7 +50,9 @@ struct Block {
     return (band_rows - 1) * axis.stride + (axis.taps - 1) * axis.dilation + 1;
   }
   int64_t ring_size() const {
-    return expand ? ring_rows() * shape.horizontal.size * plan.pitch.tap : 0;
+    if (!expand) return 0;
+    const int64_t channels = keeps_rows ? plan.pitch.tap : expand->widest();
+    return ring_rows() * shape.horizontal.size * channels;
   }
   int64_t scratch_size() const {
     return ring_size() + band_rows * shape.horizontal.output_size * plan.pitch.tap;
@@ -100,7 +104,8 @@ class Worker {
   };
 
   float* ring_row(const Channels& channels, int64_t r) const {
-    return ring_ + (slots_ * channels.first + r % slots_ * channels.pitch) * shape_.horizontal.size;
+    const int64_t before = block_.keeps_rows ? slots_ * channels.first : 0;
+    return ring_ + (before + r % slots_ * channels.pitch) * shape_.horizontal.size;
   }
 
   void make_rows(int64_t p, int64_t begin, int64_t end) {
@@ -164,9 +169,8 @@ void forward(const float* x, const Pointwise& expand, const Depthwise& layer,
   const int64_t height = shape.vertical.output_size, width = shape.horizontal.output_size;
   const int64_t rows = shape.images * height;
   const int threads = thread_count_for(rows, 1);
-  const int64_t band_rows =
-      std::clamp<int64_t>((band_positions + width - 1) / width, 1,
-                          std::max<int64_t>(1, std::min(height, rows / threads)));
+  const int64_t most_rows = std::max<int64_t>(1, std::min(height, share_of(rows, 0, threads).end));
+  const int64_t band_rows = std::clamp<int64_t>((band_positions + width - 1) / width, 1, most_rows);
   std::vector<float> scaled;
   const depthwise::Plan plan = plan_of(layer, shape, scaled);
   const int64_t expand_size =
@@ -184,7 +188,8 @@ void forward(const float* x, const Pointwise& expand, const Depthwise& layer,
   const Block block = {x,         expands ? &first : nullptr,
                        plan,      depthwise::finish_of(layer.finish.epilogue, plan.bias),
                        last,      shape,
-                       band_rows, y};
+                       band_rows, band_rows < most_rows,
+                       y};
   const int64_t scratch_size = round_up(block.scratch_size(), line);
   Workspace scratch(threads * scratch_size);
   parallel_threads(threads, [&](int thread) {

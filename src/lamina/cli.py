@@ -255,7 +255,7 @@ def layers(
     ] = None,
 ) -> None:
     """Time every kind of layer: both layouts, forward and backward apart and together."""
-    from lamina.lab import benchmark
+    from lamina.lab import benchmark, layer_rows
     from lamina.report.table import to_markdown
 
     for path in filter(None, (out, markdown)):
@@ -265,12 +265,12 @@ def layers(
         seconds=seconds,
         compiled=compiled,
         huge_pages=huge_pages,
-        on_row=lambda row: print(benchmark.line(row), flush=True),
+        on_row=lambda row: print(layer_rows.line(row), flush=True),
     )
     if out is not None:
-        _write(out, benchmark.to_json(machine, rows))
+        _write(out, layer_rows.to_json(machine, rows))
     if markdown is not None:
-        _write(markdown, to_markdown(benchmark.table(machine, rows)))
+        _write(markdown, to_markdown(layer_rows.table(machine, rows)))
 
 
 @bench.command()
@@ -293,9 +293,10 @@ def algorithms(
 ) -> None:
     """Time convolutions by each algorithm, beside the time that the theory predicts."""
     from lamina.lab import algorithms as lab
-    from lamina.lab.benchmark import LAYOUTS, facts
+    from lamina.lab.benchmark import LAYOUTS
     from lamina.lab.exponents import growth as measure_growth
     from lamina.lab.exponents import line
+    from lamina.lab.layer_rows import facts
     from lamina.ops.machine import measure as measure_machine
     from lamina.report.table import to_markdown
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lamina.lab import benchmark
+from lamina.lab import benchmark, layer_rows
 from lamina.lab.cases import SHAPES, cases
 from lamina.theory.limits import Machine
 
@@ -41,9 +41,9 @@ def test_rows_carry_what_they_promise(layout):
         assert row.ratio_best == pytest.approx(min(row.peers_ms.values()) / row.ours_ms)
         assert row.ratio_same_layout == pytest.approx(row.peers_ms[f"torch {layout}"] / row.ours_ms)
         assert row.limit_fraction == pytest.approx(row.limit_ms / row.ours_ms)
-    document = json.loads(benchmark.to_json(MACHINE, rows))
+    document = json.loads(layer_rows.to_json(MACHINE, rows))
     assert document["rows"] == [json.loads(json.dumps(asdict(row))) for row in rows]
-    facts, read = benchmark.from_json(benchmark.to_json(MACHINE, rows))
+    facts, read = layer_rows.from_json(layer_rows.to_json(MACHINE, rows))
     assert read == rows and facts["bandwidth"] == rows[0].bandwidth == 1e10
     assert document["peak_flops"] == 1e11 and document["threads"] == torch.get_num_threads()
 
@@ -88,14 +88,14 @@ def test_the_page_shows_the_results_that_are_checked_in():
 
 def test_a_goal_counts_the_rows_that_reach_it():
     performance = runpy.run_path(str(ROOT / "benchmarks/performance.py"))
-    _, rows = benchmark.from_json(performance["RESULTS"].read_text())
+    _, rows = layer_rows.from_json(performance["RESULTS"].read_text())
     goal = next(goal for goal in performance["GOALS"] if goal.name == "3×3, with backward")
     about = [row for row in rows if goal.holds_for(row)]
     assert {row.case for row in about} == {"3×3"} and len(about) == 4
     assert {(row.direction, row.layout) for row in about} == {("both", "channels_last")}
     for row, ratio in zip(about, (goal.aim, goal.aim - 0.01, 3.0, 3.0), strict=True):
         row.ratio_best = ratio
-    _, wider = benchmark.from_json(performance["WIDER"].read_text())
+    _, wider = layer_rows.from_json(performance["WIDER"].read_text())
     (shown,) = performance["_goals"]([goal], rows, wider).rows
     assert shown["met"] == "3 of 4" and shown["reached"] == "1.79× to 3.00×"
     assert shown["met_wider"] == "3 of 4" and shown["reached_wider"] == "1.78× to 2.53×"
@@ -106,5 +106,5 @@ def test_the_best_peer_is_one_without_huge_pages():
     row = benchmark.measure_case(case, "nchw", MACHINE, seconds=0.01, compiled=False)[2]
     row.peers_ms = {"torch channels_last": 3.0, "torch nchw": 4.0, "torch nchw, huge pages": 1.0}
     row.ours_ms = 2.0
-    (shown,) = benchmark.table(MACHINE, [row]).rows
+    (shown,) = layer_rows.table(MACHINE, [row]).rows
     assert shown["best"].endswith("× channels_last") and shown["ratio_huge_pages"] == 0.5

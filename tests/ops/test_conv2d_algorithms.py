@@ -164,6 +164,15 @@ def test_winograd_within_its_bound(name, kernel, stride, case):
 
 
 @pytest.mark.parametrize(("name", "kernel", "stride"), VARIANTS)
+@pytest.mark.parametrize("channels", [40, 190])  # a thread's own tiles; and of a large weight
+def test_winograd_of_many_tiles(name, kernel, stride, channels):
+    x = torch.randn(2, channels, 43, 45).to(memory_format=torch.channels_last)
+    weight = torch.randn(channels - 7, channels, kernel, kernel)
+    padding = ((kernel // 2,) * 2,) * 2
+    assert_winograd_within_its_bound(name, x, weight, padding, stride)
+
+
+@pytest.mark.parametrize(("name", "kernel", "stride"), VARIANTS)
 @pytest.mark.parametrize("spread", [1e3, 1e6])
 def test_winograd_over_a_large_dynamic_range(name, kernel, stride, spread):
     """A huge value beside small ones: the digits that the tile loses are those of the bound."""

@@ -59,6 +59,8 @@ CASES = (
     ("direct", "forward", (1, 1024, 1024, 7, 3)),
     ("direct", "weight_gradient", (1, 1024, 1024, 14, 3)),
     ("winograd_4x4", "forward", (16, 256, 256, 28, 3)),
+    ("winograd_4x4", "forward", (16, 192, 192, 14, 3)),
+    ("winograd_4x4", "weight_gradient", (8, 160, 176, 56, 3)),
     ("winograd_4x4", "weight_gradient", (4, 512, 512, 14, 3)),
     ("winograd_2x2", "weight_gradient", (16, 256, 256, 28, 3, 2)),
     ("im2col", "forward", (2, 64, 8, 128, 3)),

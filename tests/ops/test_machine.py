@@ -31,6 +31,23 @@ def test_copy_and_sum():
     assert abs(total - x.double().sum()) <= 1e-6 * x.abs().sum()
 
 
+@needs_kernels
+def test_exchange_adds_once_a_round():
+    x = torch.arange(100_003.0)
+    native.kernels.roofline_exchange(x.data_ptr(), x.numel(), 5)
+    assert torch.equal(x, torch.arange(100_003.0) + 5)
+    assert machine.exchange() > 0
+
+
+def test_one_thread_exchanges_with_nobody():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        assert machine.exchange() is None
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_without_kernels_pytorchs_own_are_timed(monkeypatch):
     monkeypatch.setattr(native, "kernels", None)
     monkeypatch.setattr(machine, "_known", {})

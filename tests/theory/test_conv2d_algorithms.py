@@ -85,8 +85,17 @@ def test_winograd_workspace_by_what_is_larger():
     many_tiles = conv2d.problem((16, 64, 56, 56), 64, 3, padding=1, threads=2)
     transformed, private = 4 * 36 * 64 * 64, 2 * 640 * 1024
     assert algorithms.winograd_4x4(many_tiles).workspace_bytes == transformed + private
-    gradient = many_tiles.of("weight_gradient")  # its tiles are everybody's
-    assert algorithms.winograd_4x4(gradient).workspace_bytes == transformed + (8 << 20)
+    gradient = many_tiles.of("weight_gradient")  # sums of every thread's own
+    assert algorithms.winograd_4x4(gradient).workspace_bytes == 2 * (transformed + (2 << 20))
+    fewer_tiles = conv2d.problem((1, 64, 32, 32), 64, 3, padding=1, threads=2)  # 64: everybody's
+    everybodys = 4 * 36 * 64 * (64 + 64)
+    for pass_ in PASSES:
+        cost = algorithms.winograd_4x4(fewer_tiles.of(pass_))
+        assert cost.workspace_bytes == transformed + everybodys
+    uneven = conv2d.problem((16, 192, 14, 14), 192, 3, padding=1, threads=2)
+    uneven = replace(uneven, lanes=16)  # three panels for two threads: the whole weight
+    whole = 4 * 36 * 192 * 192
+    assert algorithms.winograd_4x4(uneven).workspace_bytes == whole + 4 * 36 * 256 * 2 * 192
     deep = conv2d.problem((1, 512, 7, 7), 512, 3, padding=1, threads=2)
     panel = 4 * 36 * 512 * 4
     assert algorithms.winograd_4x4(deep).workspace_bytes == 4 * 36 * 4 * 1024 + 2 * panel

@@ -9,6 +9,7 @@ is predicted to take eight times as long as the fastest.
 from __future__ import annotations
 
 import json
+import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,8 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from lamina.lab.benchmark import LAYOUTS, facts
+from lamina.lab.benchmark import LAYOUTS
+from lamina.lab.layer_rows import facts
 from lamina.ops import calibration, conv2d_choice, conv2d_timing
 from lamina.ops import machine as machine_measurement
 from lamina.ops.conv2d_timing import PASSES, Case
@@ -196,6 +198,7 @@ def _measure(case: Case, layout: str, seconds: float) -> Iterator[Row]:
 def rounds(sides: dict[str, Callable[[], Tensor]], seconds: float) -> dict[str, list[float]]:
     """Seconds of every call, the sides in turn: at least 5 rounds, at most 200.
 
+    Each in an order of its own: what a side leaves of caches and free memory, the next one pays.
     A side that takes three times as long as the fastest is called twice and no more.
     """
     times: dict[str, list[float]] = {name: [] for name in sides}
@@ -215,10 +218,11 @@ def rounds(sides: dict[str, Callable[[], Tensor]], seconds: float) -> dict[str, 
         hopeful = [name for name in sides if min(times[name]) <= _HOPELESS * fastest]
         for name in hopeful:
             times[name].clear()
-        began = time.perf_counter()
+        began, order = time.perf_counter(), random.Random(0)
         for trial in range(200):
             if trial >= 5 and time.perf_counter() - began > seconds:
                 break
+            order.shuffle(hopeful)
             for name in hopeful:
                 run(name)
     return times

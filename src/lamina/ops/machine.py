@@ -126,6 +126,32 @@ def bandwidth() -> float:
     return best
 
 
+_EXCHANGED = 512 << 10  # bytes of a thread: they fit a core's own caches
+
+
+def exchange() -> float | None:
+    """Bytes per second that a thread has of what another one wrote last; measured anew.
+
+    Where the cores share no cache, as those of two chiplets, it is a third of what it else is, and
+    a virtual machine's can be moved from one to the other. None without kernels or with one
+    thread.
+
+    Example:
+        >>> exchange() is None or exchange() > 1e8
+        True
+    """
+    threads, rounds = torch.get_num_threads(), 32
+    if not native.kernels or threads == 1:
+        return None
+    data = _ones(threads * _EXCHANGED // 4)
+    best = 0.0
+    for _ in range(_ROUNDS):
+        start = perf_counter()
+        native.kernels.roofline_exchange(data.data_ptr(), data.numel(), rounds)
+        best = max(best, rounds * _EXCHANGED / (perf_counter() - start))
+    return best
+
+
 _CACHED = 2 << 20  # bytes read, and written: more than a core's own caches, less than the last
 
 

@@ -14,12 +14,17 @@ from lamina.theory.conv2d_problem import AlgorithmCost, Problem, Stage, reorder
 BLOCK_BYTES = 8 << 20
 """Of transformed tiles that are alive at a time, as a rule."""
 
-PRIVATE_BYTES, PRIVATE_WEIGHT_BYTES = 640 << 10, 4 << 20
-"""Of a thread's own tiles where they are many and the transformed weight is no larger than that."""
+PRIVATE_BYTES, PRIVATE_WEIGHT_BYTES, PRIVATE_TILES = 640 << 10, 4 << 20, 48
+"""Of a thread's own tiles, where it has so many and the transformed weight is no larger."""
 
-ALL_TILES_BYTES = 24 << 20
+PRIVATE_GRADIENT_BYTES, PRIVATE_GRADIENT_TILES = 2 << 20, 96
+"""The same for the weight's gradient, whose sums each thread then has for itself."""
+
+ALL_TILES_BYTES, WHOLE_WEIGHT_BYTES = 24 << 20, 16 << 20
 """All tiles are transformed at once where they are no more than this and the weight is larger than
-``PRIVATE_WEIGHT_BYTES``: each thread then transforms a panel of the weight at a time."""
+``PRIVATE_WEIGHT_BYTES``: each thread then transforms a panel of the weight at a time. Where threads
+would have uneven numbers of panels, and ``PRIVATE_TILES``, the whole weight is transformed, up to
+the latter size."""
 
 
 def winograd_cost(problem: Problem, output_tile: int) -> AlgorithmCost:
@@ -120,17 +125,25 @@ def _winograd_workspace(problem: Problem, of_weights: int, tile: int, tiles: int
 
     ``of_weights`` are those of a pair of channels, ``tile`` those of a tile.
     """
+    of_gradient = problem.pass_ == "weight_gradient"
     transformed, all_tiles = of_weights * problem.register_pairs, tile * tiles
+    share = -(-tiles // problem.threads)
+    private = transformed <= PRIVATE_WEIGHT_BYTES
+    if of_gradient and private and share >= PRIVATE_GRADIENT_TILES:
+        return problem.threads * (transformed + min(tile * share, PRIVATE_GRADIENT_BYTES))
+    if not of_gradient and private and share >= PRIVATE_TILES:
+        return transformed + problem.threads * min(tile * share, PRIVATE_BYTES)
     if _takes_all_tiles(problem, of_weights, tile, tiles):
-        rows = 96 if problem.pass_ == "weight_gradient" else problem.source_channels
+        uneven = problem.panels % problem.threads != 0
+        if (
+            not of_gradient
+            and uneven
+            and share >= PRIVATE_TILES
+            and transformed <= WHOLE_WEIGHT_BYTES
+        ):
+            return transformed + all_tiles
+        rows = 96 if of_gradient else problem.source_channels
         return all_tiles + problem.threads * of_weights * problem.panel * rows
-    private = problem.threads * PRIVATE_BYTES
-    if (
-        problem.pass_ != "weight_gradient"
-        and transformed <= PRIVATE_WEIGHT_BYTES
-        and all_tiles >= 4 * private
-    ):
-        return transformed + private
     return transformed + min(all_tiles, max(BLOCK_BYTES, 64 * tile))
 
 
