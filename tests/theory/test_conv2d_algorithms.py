@@ -66,7 +66,10 @@ def test_winograd_by_hand():
         "input_transform": 8 * 3 * b,
         "product": 2 * 36 * 8 * 15,
         "output_transform": 8 * 5 * a,
+        "exchange": 0,
     }
+    # Half of a thread's points come from the other's tiles and weights, and go back.
+    assert stages(cost)["exchange"].exchanged_bytes == 4 * 36 * (15 + 8 * (3 + 5)) // 2
     transformed = 4 * 36 * 15
     tiles = 4 * 36 * 8 * (3 + 5)  # their points
     assert cost.bytes_moved == 4 * (15 * 9 + 2 * 3 * 49 + 2 * 5 * 49) + 2 * transformed

@@ -86,7 +86,7 @@ class Row:
     ``predicted_ms`` is the theory's time on the calibrated machine; ``rate`` the direct sum's
     GFLOPs over the measured time in seconds; ``speedup`` the median of PyTorch's own over this
     one's; ``slowdown`` this one's median over the fastest algorithm's; ``chosen`` whether auto
-    takes it.
+    takes it; ``exchange`` the bytes per second that a thread had of another one's data just before.
     """
 
     batch: int
@@ -106,6 +106,7 @@ class Row:
     speedup: float
     slowdown: float
     chosen: bool
+    exchange: float | None = None
 
 
 def benchmark_algorithms(
@@ -162,6 +163,7 @@ def _measure(case: Case, layout: str, seconds: float) -> Iterator[Row]:
     ]
     sides = {name: calls(case, layout, name) for name in names}
     for direction, problem in problems.items():
+        exchange = machine_measurement.exchange()
         calibrated = calibration.machine(problem)
         predicted = {
             name: conv2d_timing.cost(name, problem).predicted_time(calibrated) for name in names
@@ -192,6 +194,7 @@ def _measure(case: Case, layout: str, seconds: float) -> Iterator[Row]:
                 medians["onednn"] / medians[name],
                 medians[name] / min(medians.values()),
                 name == chosen,
+                exchange,
             )
 
 

@@ -99,7 +99,10 @@ def measure() -> dict[Pass, Machine] | None:
     # Again: limits from a busy moment would be surpassed by every kernel, and all look alike.
     # What lies beside the data, another core's too, takes its part of the cache.
     limits = replace(
-        machine.measure(again=True), cache_bytes=size * 3 // 4, cache_bandwidth=bandwidth
+        machine.measure(again=True),
+        cache_bytes=size * 3 // 4,
+        cache_bandwidth=bandwidth,
+        exchange=machine.exchange(),
     )
     found = {pass_: fit(times[pass_], limits) for pass_ in PASSES}
     if max(scatter(times[pass_], fitted) for pass_, fitted in found.items()) > _SCATTER:

@@ -141,6 +141,8 @@ class Stage:
         working_set: bytes that are alive at once, if fewer than are moved.
         cached_bytes: to and from memory that stays in the caches; they take time where the
             machine's ``cache_bandwidth`` is known.
+        exchanged_bytes: that each thread takes of what others wrote, both ways; likewise with the
+            machine's ``exchange``.
     """
 
     name: str
@@ -148,6 +150,7 @@ class Stage:
     bytes_moved: int
     working_set: int | None = None
     cached_bytes: int = 0
+    exchanged_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,8 @@ class AlgorithmCost:
         seconds = stage.bytes_moved / machine.bandwidth_for(alive)
         if machine.cache_bandwidth is not None:
             seconds += stage.cached_bytes / machine.cache_bandwidth
+        if machine.exchange is not None:
+            seconds += stage.exchanged_bytes / machine.exchange
         return seconds / self._share(stage, machine)
 
     def _share(self, stage: Stage, machine: Machine) -> float:

@@ -7,6 +7,7 @@ and 5; the matrices: ``winograd``.
 from __future__ import annotations
 
 from math import prod
+from typing import Literal, NamedTuple
 
 from lamina.theory import winograd
 from lamina.theory.conv2d_problem import AlgorithmCost, Problem, Stage, reorder
@@ -57,38 +58,44 @@ def winograd_cost(problem: Problem, output_tile: int) -> AlgorithmCost:
     tiles = _winograd_tiles(problem, output_tile)
     sources = problem.whole_registers(problem.source_channels)
     results = problem.whole_registers(problem.result_channels)
-    transformed = of_weights * problem.register_pairs
-    tile = of_tiles * sources + of_results * results
+    volumes = Volumes(
+        of_weights * problem.register_pairs,
+        of_tiles * tiles * sources,
+        of_results * tiles * results,
+        tiles,
+    )
+    scheme = _scheme(problem, volumes)
     # A panel of the weights at a time stays where its thread finds it again.
-    cached = transformed if _takes_all_tiles(problem, of_weights, tile, tiles) else 0
+    cached = volumes.weights if scheme in ("panels", "whole") else 0
     stages = (
         Stage(
             "weight_transform",
             problem.register_pairs * winograd.tile_flops(g),
-            problem.weights + transformed - cached,
+            problem.weights + volumes.weights - cached,
             cached_bytes=cached,
         ),
         Stage(
             "input_transform",
             tiles * sources * winograd.tile_flops(b),
             read,
-            cached_bytes=of_tiles * tiles * sources,
+            cached_bytes=volumes.inputs,
         ),
         Stage(
             "product" if problem.stride == (1, 1) else "strided_product",
             2 * products * tiles * problem.register_pairs,
-            transformed - cached,
+            volumes.weights - cached,
             cached_bytes=cached,
         ),
         Stage(
             "output_transform",
             tiles * results * winograd.tile_flops(a),
             written,
-            cached_bytes=of_results * tiles * results,
+            cached_bytes=volumes.results,
         ),
+        Stage("exchange", 0, 0, exchanged_bytes=_exchanged(problem, volumes, scheme)),
         *reorder(problem),
     )
-    workspace = _winograd_workspace(problem, of_weights, tile, tiles)
+    workspace = _workspace(problem, volumes, scheme)
     return AlgorithmCost(f"winograd_{output_tile}x{output_tile}", stages, workspace)
 
 
@@ -111,40 +118,77 @@ def _winograd_tiles(problem: Problem, output_tile: int) -> int:
     )
 
 
-def _takes_all_tiles(problem: Problem, of_weights: int, tile: int, tiles: int) -> bool:
-    """Whether all tiles are transformed at once; arguments as for ``_winograd_workspace``."""
-    return (
-        tile * tiles <= ALL_TILES_BYTES
-        and of_weights * problem.register_pairs > PRIVATE_WEIGHT_BYTES
-        and problem.panels >= problem.threads
-    )
+class Volumes(NamedTuple):
+    """Bytes, and the number of tiles.
 
-
-def _winograd_workspace(problem: Problem, of_weights: int, tile: int, tiles: int) -> int:
-    """Bytes of transformed weights and tiles that are alive at once.
-
-    ``of_weights`` are those of a pair of channels, ``tile`` those of a tile.
+    Of the transformed weight, or of the weight's gradient before its transform; of the inputs'
+    transforms; of the outputs before theirs, or of their gradients' transforms.
     """
+
+    weights: int
+    inputs: int
+    results: int
+    tiles: int
+
+
+Scheme = Literal["apart", "together", "panels", "whole"]
+"""How threads share the work: tiles, in blocks of each one's own; the points of everybody's block
+of tiles; panels of the weight, all tiles transformed at once; or all tiles as one block of each."""
+
+
+def _scheme(problem: Problem, volumes: Volumes) -> Scheme:
     of_gradient = problem.pass_ == "weight_gradient"
-    transformed, all_tiles = of_weights * problem.register_pairs, tile * tiles
-    share = -(-tiles // problem.threads)
-    private = transformed <= PRIVATE_WEIGHT_BYTES
-    if of_gradient and private and share >= PRIVATE_GRADIENT_TILES:
-        return problem.threads * (transformed + min(tile * share, PRIVATE_GRADIENT_BYTES))
-    if not of_gradient and private and share >= PRIVATE_TILES:
-        return transformed + problem.threads * min(tile * share, PRIVATE_BYTES)
-    if _takes_all_tiles(problem, of_weights, tile, tiles):
-        uneven = problem.panels % problem.threads != 0
-        if (
-            not of_gradient
-            and uneven
-            and share >= PRIVATE_TILES
-            and transformed <= WHOLE_WEIGHT_BYTES
-        ):
-            return transformed + all_tiles
+    share = -(-volumes.tiles // problem.threads)
+    many = share >= (PRIVATE_GRADIENT_TILES if of_gradient else PRIVATE_TILES)
+    if many and volumes.weights <= PRIVATE_WEIGHT_BYTES:
+        return "apart"
+    if (
+        volumes.weights <= PRIVATE_WEIGHT_BYTES
+        or volumes.inputs + volumes.results > ALL_TILES_BYTES
+        or problem.panels < problem.threads
+    ):
+        return "together"
+    uneven = problem.panels % problem.threads != 0
+    if uneven and many and not of_gradient and volumes.weights <= WHOLE_WEIGHT_BYTES:
+        return "whole"
+    return "panels"
+
+
+def _workspace(problem: Problem, volumes: Volumes, scheme: Scheme) -> int:
+    """Bytes of transformed weights and tiles that are alive at once."""
+    threads, weights, all_tiles = (
+        problem.threads,
+        volumes.weights,
+        volumes.inputs + volumes.results,
+    )
+    of_gradient = problem.pass_ == "weight_gradient"
+    if scheme == "apart":
+        if of_gradient:
+            return threads * weights + min(all_tiles, threads * PRIVATE_GRADIENT_BYTES)
+        return weights + min(all_tiles, threads * PRIVATE_BYTES)
+    if scheme == "whole":
+        return weights + all_tiles
+    if scheme == "panels":
+        of_pair = weights // problem.register_pairs
         rows = 96 if of_gradient else problem.source_channels
-        return all_tiles + problem.threads * of_weights * problem.panel * rows
-    return transformed + min(all_tiles, max(BLOCK_BYTES, 64 * tile))
+        return all_tiles + threads * of_pair * problem.panel * rows
+    most = max(BLOCK_BYTES, 64 * all_tiles // volumes.tiles)
+    return weights + min(all_tiles, most)
+
+
+def _exchanged(problem: Problem, volumes: Volumes, scheme: Scheme) -> int:
+    """Bytes that a thread takes of what others wrote, and that are taken from it for the next."""
+    threads = problem.threads
+    if scheme in ("apart", "whole"):  # all of the weight; of its gradient's sums a share
+        of_gradient = problem.pass_ == "weight_gradient"
+        taken = volumes.weights // threads if of_gradient else volumes.weights
+    elif scheme == "together":
+        taken = sum(volumes[:3]) // threads
+    elif problem.pass_ == "weight_gradient":
+        taken = volumes.inputs + volumes.results
+    else:
+        taken = volumes.inputs + volumes.results // threads
+    return 2 * taken * (threads - 1) // threads
 
 
 def winograd_2x2(problem: Problem) -> AlgorithmCost:

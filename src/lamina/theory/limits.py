@@ -32,6 +32,8 @@ class Machine:
         bandwidth: bytes per second to and from memory.
         cache_bytes: size of the last cache, in bytes; 0 where it is not known.
         cache_bandwidth: bytes per second for what fits that cache; None is ``bandwidth``.
+        exchange: bytes per second that a thread has of what another one wrote last; None where
+            that takes no time of its own.
         overhead: seconds that a call takes whatever its size, by the algorithm's name; 0 for a
             name that is not there.
         efficiency: the share of the limit, in (0, 1], that a piece of work was measured to reach
@@ -52,6 +54,7 @@ class Machine:
     bandwidth: float
     cache_bytes: int = 0
     cache_bandwidth: float | None = None
+    exchange: float | None = None
     overhead: Mapping[str, float] = field(default_factory=dict, hash=False)
     efficiency: Mapping[str, float] = field(default_factory=dict, hash=False)
 
@@ -61,6 +64,8 @@ class Machine:
         non_negative_int(self.cache_bytes, "cache_bytes")
         if self.cache_bandwidth is not None:
             positive_float(self.cache_bandwidth, "cache_bandwidth")
+        if self.exchange is not None:
+            positive_float(self.exchange, "exchange")
         for name, seconds in self.overhead.items():
             if not 0 <= seconds < float("inf"):
                 raise ValueError(
