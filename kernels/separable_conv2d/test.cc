@@ -67,6 +67,10 @@ int main() {
         // Panels of every width, also beside each other, and fewer pixels than a block has rows.
         {1, 20, 200, 100, 6, 17, 3, 1, 1, 1, 1, true, false},
         {1, 17, 144, 40, 3, 3, 3, 1, 1, 1, 1, true, false, Activation::relu},
+        // Few pixels, whose channels threads share.
+        {1, 24, 144, 24, 5, 6, 3, 1, 1, 1, 1, true, true, Activation::silu, Activation::hardswish},
+        {1, 40, 261, 33, 7, 9, 3, 2, 1, 1, 1, true, false, Activation::relu6, Activation::relu},
+        {2, 18, 100, 18, 4, 4, 5, 1, 1, 2, 2, true, true},
         {2, 30, 66, 30, 9, 8, 3, 1, 1, 1, 1, true, true, Activation::silu, Activation::hardswish},
         {1, 50, 50, 50, 7, 5, 3, 1, 1, 1, 1, false, true, Activation::leaky_relu, Activation::silu},
     };

@@ -2,6 +2,7 @@
 // time is made, as many rows as the band sees, and filtered while the first caches hold it; d is as
 // high as the band and stays in the second cache. The rows of e that the next band sees as well are
 // kept for it; where there is none in that image, one panel after the other takes the same memory.
+// Of few pixels threads share the channels between the pointwise convolutions and not the rows.
 #include <algorithm>
 #include <vector>
 
@@ -42,6 +43,7 @@ struct Block {
   const Shape& shape;
   int64_t band_rows;
   bool keeps_rows;  // of e, for the next band
+  bool in_turn;     // a panel of e's channels after the other, to the sums of y
   float* y;
 
   // Rows of e that a band sees.
@@ -54,9 +56,11 @@ struct Block {
     const int64_t channels = keeps_rows ? plan.pitch.tap : expand->widest();
     return ring_rows() * shape.horizontal.size * channels;
   }
-  int64_t scratch_size() const {
-    return ring_size() + band_rows * shape.horizontal.output_size * plan.pitch.tap;
+  int64_t band_size() const {
+    const int64_t channels = in_turn ? expand->widest() : plan.pitch.tap;
+    return band_rows * shape.horizontal.output_size * channels;
   }
+  int64_t scratch_size() const { return ring_size() + band_size(); }
 };
 
 class Worker {
@@ -78,23 +82,18 @@ class Worker {
       const int64_t end =
           std::min(vertical.size, vertical.source(first + count - 1, vertical.taps - 1) + 1);
       for (int64_t p = 0; p < expand->panels(); ++p) {
+        expand->pack_in_turn(p);
         make_rows(p, begin, end);
         filter(first, count, {expand->first(p), expand->columns(p), expand->width(p)});
+        if (!block_.in_turn) continue;
+        project(image, first, count, {expand->first(p), p == 0, p + 1 == expand->panels()});
+        slices_.clear();
       }
       made_ = std::max(made_, end);
     } else {
       filter(first, count, {0, shape_.middle, shape_.middle});
     }
-    const int64_t width = shape_.horizontal.output_size;
-    const int64_t pixel = (image * shape_.vertical.output_size + first) * width;
-    const float* const beside = shape_.shortcut ? block_.x + pixel * shape_.inputs : nullptr;
-    const PackedPointwise& project = block_.project;
-    for (int64_t p = 0; p < project.panels(); ++p) {
-      const int64_t at = project.first(p);
-      project.apply(p, slices_.data(), static_cast<int64_t>(slices_.size()), count * width,
-                    {block_.y + pixel * shape_.outputs + at, project.columns(p), shape_.outputs,
-                     beside ? beside + at : nullptr, true});
-    }
+    if (!block_.in_turn) project(image, first, count, {});
   }
 
  private:
@@ -102,6 +101,21 @@ class Worker {
   struct Channels {
     int64_t first, count, pitch;
   };
+
+  // The slices' part of y.
+  void project(int64_t image, int64_t first, int64_t count, const Part& part) const {
+    const int64_t width = shape_.horizontal.output_size;
+    const int64_t pixel = (image * shape_.vertical.output_size + first) * width;
+    const float* const beside = shape_.shortcut ? block_.x + pixel * shape_.inputs : nullptr;
+    const PackedPointwise& layer = block_.project;
+    for (int64_t p = 0; p < layer.panels(); ++p) {
+      const int64_t at = layer.first(p);
+      layer.apply(p, slices_.data(), static_cast<int64_t>(slices_.size()), count * width,
+                  {block_.y + pixel * shape_.outputs + at, layer.columns(p), shape_.outputs,
+                   beside ? beside + at : nullptr, true},
+                  part);
+    }
+  }
 
   float* ring_row(const Channels& channels, int64_t r) const {
     const int64_t before = block_.keeps_rows ? slots_ * channels.first : 0;
@@ -126,7 +140,8 @@ class Worker {
   // Some channels of d, a slice of their own in the band.
   void filter(int64_t first, int64_t count, const Channels& channels) {
     const int64_t row_size = shape_.horizontal.output_size * channels.pitch;
-    float* const to = band_ + count * shape_.horizontal.output_size * channels.first;
+    const int64_t before = block_.in_turn ? 0 : channels.first;
+    float* const to = band_ + count * shape_.horizontal.output_size * before;
     for (int64_t i = 0; i < count; ++i) filter_row(first + i, channels, to + i * row_size);
     slices_.push_back({to, channels.count, channels.pitch});
   }
@@ -163,8 +178,10 @@ class Worker {
   int64_t image_ = -1, made_ = 0;
 };
 
-void forward(const float* x, const Pointwise& expand, const Depthwise& layer,
-             const Pointwise& project, const Shape& shape, float* y) {
+// `project_stride`: floats from an output's weights to the next one's.
+void forward_by_rows(const float* x, const Pointwise& expand, const Depthwise& layer,
+                     const Pointwise& project, int64_t project_stride, const Shape& shape,
+                     float* y) {
   const bool expands = expand.weight != nullptr;
   const int64_t height = shape.vertical.output_size, width = shape.horizontal.output_size;
   const int64_t rows = shape.images * height;
@@ -173,13 +190,15 @@ void forward(const float* x, const Pointwise& expand, const Depthwise& layer,
   const int64_t band_rows = std::clamp<int64_t>((band_positions + width - 1) / width, 1, most_rows);
   std::vector<float> scaled;
   const depthwise::Plan plan = plan_of(layer, shape, scaled);
-  const int64_t expand_size =
-      expands ? round_up(PackedPointwise::size(shape.inputs, shape.middle), line) : 0;
-  const int64_t project_size = PackedPointwise::size(shape.middle, shape.outputs);
-  Workspace weights(expand_size + project_size);
-  const PackedPointwise first(expand, shape.inputs, shape.middle, weights.data());
-  const PackedPointwise last(project, shape.middle, shape.outputs, weights.data() + expand_size);
-  const int64_t pieces = expands ? first.pieces() : 0;
+  // A single band of a single thread takes a panel of the middle from end to end, so that it stays
+  // in the first caches, and packs its weights on the way.
+  const bool in_turn = expands && threads == 1 && rows <= band_rows;
+  PackedPointwise first(expand, shape.inputs, shape.inputs, shape.middle, in_turn);
+  PackedPointwise last(project, project_stride, shape.middle, shape.outputs, false);
+  const int64_t first_size = expands ? first.size() : 0;
+  Workspace weights(first_size + last.size());
+  first.place_at(weights.data()), last.place_at(weights.data() + first_size);
+  const int64_t pieces = expands && !in_turn ? first.pieces() : 0;
   parallel_for(pieces + last.pieces(), 1, [&](int64_t begin, int64_t end) {
     for (int64_t piece = begin; piece < end; ++piece)
       piece < pieces ? first.pack_piece(piece) : last.pack_piece(piece - pieces);
@@ -189,7 +208,7 @@ void forward(const float* x, const Pointwise& expand, const Depthwise& layer,
                        plan,      depthwise::finish_of(layer.finish.epilogue, plan.bias),
                        last,      shape,
                        band_rows, band_rows < most_rows,
-                       y};
+                       in_turn,   y};
   const int64_t scratch_size = round_up(block.scratch_size(), line);
   Workspace scratch(threads * scratch_size);
   parallel_threads(threads, [&](int thread) {
@@ -202,6 +221,60 @@ void forward(const float* x, const Pointwise& expand, const Depthwise& layer,
       row += count;
     }
   });
+}
+
+// Threads that each take some of the middle's channels, all rows, and sum up the outputs of them:
+// no row of e is made twice, and no thread reads weights that another one packed. 1 where the
+// outputs' sums would be more than the weights, or rows more than a band.
+int threads_by_channels(const Pointwise& expand, const Shape& s) {
+  const int64_t pixels = s.images * s.vertical.size * s.horizontal.size;
+  if (!expand.weight || pixels > band_positions) return 1;
+  const int threads = thread_count_for(s.middle, lanes);
+  const int64_t sums = s.images * s.vertical.output_size * s.horizontal.output_size * s.outputs;
+  return s.middle * (s.inputs + s.outputs) < threads * sums ? 1 : threads;
+}
+
+void forward_by_channels(const float* x, const Pointwise& expand, const Depthwise& layer,
+                         const Pointwise& project, const Shape& shape, int threads, float* y) {
+  const int64_t taps = shape.vertical.taps * shape.horizontal.taps;
+  const int64_t pixels = shape.images * shape.vertical.output_size * shape.horizontal.output_size;
+  const int64_t size = round_up(pixels * shape.outputs, line);
+  Workspace sums(threads * size);
+  parallel_threads(threads, [&](int thread) {
+    const Range range = share_of((shape.middle + lanes - 1) / lanes, thread, threads);
+    const int64_t first = range.begin * lanes;
+    Shape part = shape;
+    part.middle = std::min(range.end * lanes, shape.middle) - first, part.shortcut = false;
+    const Pointwise expand_part = {expand.weight + first * shape.inputs, expand.finish.from(first)};
+    const Depthwise layer_part = {layer.weight + first * taps, layer.finish.from(first)};
+    // One of them begins at the shift; what follows waits for the other sums.
+    const Pointwise project_part = {
+        project.weight + first,
+        {project.finish.scale, thread == 0 ? project.finish.shift : nullptr, {}}};
+    forward_by_rows(x, expand_part, layer_part, project_part, shape.middle, part,
+                    sums.data() + thread * size);
+  });
+  const Epilogue& epilogue = project.finish.epilogue;
+  with_activation(epilogue.activation, [&]<Activation A>() {
+    parallel_for(pixels * shape.outputs, 4096, [&](int64_t begin, int64_t end) {
+      for_registers(end - begin, [&](int64_t at, auto part) {
+        const int64_t place = begin + at;
+        Vector sum = load(sums.data() + place, part);
+        for (int thread = 1; thread < threads; ++thread)
+          sum += load(sums.data() + thread * size + place, part);
+        sum = activate<A>(sum, epilogue.negative_slope);
+        if (shape.shortcut) sum += load(x + place, part);
+        store(y + place, sum, part);
+      });
+    });
+  });
+}
+
+void forward(const float* x, const Pointwise& expand, const Depthwise& layer,
+             const Pointwise& project, const Shape& shape, float* y) {
+  const int threads = threads_by_channels(expand, shape);
+  if (threads > 1) return forward_by_channels(x, expand, layer, project, shape, threads, y);
+  forward_by_rows(x, expand, layer, project, shape.middle, shape, y);
 }
 
 }  // namespace

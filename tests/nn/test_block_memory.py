@@ -47,7 +47,15 @@ def grown(shape, side):
 
 
 @pytest.mark.parametrize(
-    "shape", [(16, 96, 14, 14), (16, 32, 28, 28), (16, 24, 56, 56), (16, 16, 112, 112)]
+    "shape",
+    [
+        (1, 64, 14, 14),
+        (1, 96, 14, 14),
+        (16, 96, 14, 14),
+        (16, 32, 28, 28),
+        (16, 24, 56, 56),
+        (16, 16, 112, 112),
+    ],
 )
 def test_an_inverted_residual_takes_two_fifths_at_most(shape):
     ours, torchs = grown(shape, "ours"), grown(shape, "torchs")
