@@ -3,9 +3,6 @@
 import os
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # before a first test file imports keras
-# PyTorch 2.13's oneDNN keeps 1024 compiled convolutions, and dropping one of the next has crashed
-# sweeps over many shapes, in its own destructor and without lamina's kernels as well.
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "65536")
 
 import tempfile
 

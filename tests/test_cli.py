@@ -108,6 +108,20 @@ def test_doctor_says_what_runs_what_and_what_is_missing(call):
     assert environment.version("no-such-distribution") == "not installed"
 
 
+def test_doctor_shows_the_limits_that_were_measured(call, monkeypatch):
+    from dataclasses import replace
+
+    from lamina.ops import calibration
+
+    measured = {"peak_flops": 234e9, "bandwidth": 61e9, "exchange": 52e9}
+    machines = {pass_: replace(one, **measured) for pass_, one in calibration.MACHINES.items()}
+    known = calibration.Calibration(machines, "2026-01-01T00:00:00+00:00")
+    monkeypatch.setattr(calibration, "current", lambda: known)
+    _, out, _ = call("doctor")
+    for said in ("2026-01-01", "234 GFLOP/s", "61 GB/s", "52 GB/s"):
+        assert said in out
+
+
 def test_doctor_finds_one_openmp_runtime_and_remarks_on_a_second():
     program = "from lamina import cli; {} cli.main(['doctor', '--json'])"
     for first, count in (("", 1), ("import torch, sklearn;", 2)):

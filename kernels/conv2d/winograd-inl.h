@@ -64,8 +64,8 @@ inline constexpr int64_t private_bytes = 640 * 1024, shared_bytes = int64_t{8} <
 // A transformed weight larger than this is read once per block by all threads together.
 inline constexpr int64_t private_weight_bytes = int64_t{4} << 20;
 // Tiles from which a thread works on blocks of its own. What one thread transformed and another one
-// multiplies goes from core to core, three times as slowly where they share no cache, and then all
-// takes up to three times as long; but fewer tiles do not repay that each thread reads all weights.
+// multiplies goes from core to core; where those share no cache, all of it took up to four times as
+// long. Fewer tiles do not repay that each thread reads all weights.
 inline constexpr int64_t private_tiles = 48;
 
 // All tiles at once, where they are few beside the weights: each thread then transforms the weights

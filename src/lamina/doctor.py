@@ -13,7 +13,7 @@ from lamina import __version__
 from lamina.ops import calibration, memory, native
 from lamina.ops.machine import processor
 from lamina.report.table import Column, Table, to_terminal
-from lamina.report.units import binary_bytes, percent
+from lamina.report.units import binary_bytes, percent, si
 from lamina.train.environment import version
 
 KINDS = (
@@ -47,8 +47,8 @@ class Diagnosis:
         openmp: the OpenMP runtimes in this process, by file.
         threads: of PyTorch, which the kernels use too.
         memory: the pool that outputs come from; None where there is none.
-        convolutions: when the choice of their algorithm was calibrated, where that is kept, and
-            what share of the limit each stage reaches, by pass.
+        convolutions: when the choice of their algorithm was calibrated, where that is kept, the
+            machine's limits, and what share of them each stage reaches, by pass.
         remarks: what should be looked at.
     """
 
@@ -133,7 +133,7 @@ def _memory_facts(pool: memory.MemoryStatistics | None) -> dict[str, str]:
     if pool is None:
         return {"allocator": "PyTorch's: this system offers no huge pages, or there are no kernels"}
     return {
-        "allocator": "lamina's pool of huge pages, for 512 KiB and more",
+        "allocator": "lamina's pool, for 64 KiB and more; of huge pages above 512 KiB",
         "in use": binary_bytes(pool.in_use),
         "waiting for reuse": f"{binary_bytes(pool.cached)}, at most {binary_bytes(pool.limit)}",
         "requests": f"{pool.hits} found a block waiting, {pool.misses} took fresh memory",
@@ -144,6 +144,11 @@ def _convolutions(found: calibration.Calibration) -> dict[str, Any]:
     return {
         "measured": found.measured,
         "file": str(found.file) if found.file else None,
+        "limits": {
+            "peak_flops": found.machines["forward"].peak_flops,
+            "bandwidth": found.machines["forward"].bandwidth,
+            "exchange": found.machines["forward"].exchange,
+        },
         "shares": {pass_: dict(machine.efficiency) for pass_, machine in found.machines.items()},
         "overheads": {pass_: dict(machine.overhead) for pass_, machine in found.machines.items()},
     }
@@ -151,8 +156,12 @@ def _convolutions(found: calibration.Calibration) -> dict[str, Any]:
 
 def _choice(convolutions: dict[str, Any]) -> dict[str, str]:
     if convolutions["measured"]:
+        limits = convolutions["limits"]
         return {
             "calibrated": convolutions["measured"],
+            "peak": si(limits["peak_flops"], "FLOP/s"),
+            "bandwidth": si(limits["bandwidth"], "B/s"),
+            "between cores": si(limits["exchange"], "B/s"),
             "kept in": convolutions["file"] or "this process: the cache folder is not writable",
         }
     return {

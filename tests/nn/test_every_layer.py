@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lamina import nn
+from lamina.ops import calibration
 
 from .cases import CASES, Case
 from .parity import assert_agrees, outputs_and_gradients
@@ -17,6 +18,15 @@ every_layer = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 with_reference = pytest.mark.parametrize(
     "case", [case for case in CASES if case.build_reference()], ids=lambda case: case.id
 )
+
+
+@pytest.fixture(autouse=True)
+def _one_choice_of_algorithm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eager mode leaves a small convolution to PyTorch's op where the figures say so, a graph never.
+
+    By the shipped ones both run the same kernels here, whose rounding is compared.
+    """
+    monkeypatch.setattr(calibration, "known_for", lambda problem: calibration.SHIPPED)
 
 
 def seeded(layer: torch.nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -141,11 +141,10 @@ def _choose(problem: Problem, strict: bool, known: Calibration) -> str:
 def _leaves_to_pytorch(
     problem: Problem, passes: tuple[Pass, ...], strict: bool, known: Calibration
 ) -> bool:
-    ours = theirs = 0.0
-    for case in map(problem.of, passes):
-        ours += _seconds(_choose(case, strict, known), case, known) + _around(case, known)
-        theirs += _seconds("onednn", case, known)
-    return theirs < ours
+    ours = sum(
+        _seconds(_choose(case, strict, known), case, known) for case in map(problem.of, passes)
+    )
+    return _is_faster("onednn", ours, problem, passes, known)
 
 
 @lru_cache(maxsize=4096)
@@ -157,12 +156,20 @@ def _beats_matrix_product(problem: Problem, known: Calibration) -> bool:
 def _leaves_dense_to_pytorch(
     problem: Problem, passes: tuple[Pass, ...], known: Calibration
 ) -> bool:
-    ours = theirs = 0.0
-    for case in map(problem.of, passes):
-        alone = _seconds("matrix_product", case, known)
-        ours += min(alone, _seconds("direct", case, known)) + _around(case, known)
-        theirs += alone
-    return theirs < ours
+    ours = sum(
+        min(_seconds(name, case, known) for name in ("direct", "matrix_product"))
+        for case in map(problem.of, passes)
+    )
+    return _is_faster("matrix_product", ours, problem, passes, known)
+
+
+def _is_faster(
+    pytorchs: str, ours: float, problem: Problem, passes: tuple[Pass, ...], known: Calibration
+) -> bool:
+    """Whether PyTorch's op takes less than our kernels' seconds and what is around them."""
+    cases = [problem.of(pass_) for pass_ in passes]
+    theirs = sum(_seconds(pytorchs, case, known) for case in cases)
+    return theirs < ours + sum(_around(case, known) for case in cases)
 
 
 def _fastest_of(names: tuple[str, ...], problem: Problem, known: Calibration) -> str:
