@@ -22,9 +22,9 @@ with_reference = pytest.mark.parametrize(
 
 @pytest.fixture(autouse=True)
 def _one_choice_of_algorithm(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eager mode leaves a small convolution to PyTorch's op where the figures say so, a graph never.
+    """Both run the same kernels, by the shipped figures.
 
-    By the shipped ones both run the same kernels here, whose rounding is compared.
+    By others eager mode may leave a small convolution to PyTorch's op, which a graph never does.
     """
     monkeypatch.setattr(calibration, "known_for", lambda problem: calibration.SHIPPED)
 
