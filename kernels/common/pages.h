@@ -8,8 +8,9 @@ namespace lamina {
 
 inline constexpr uint64_t huge_page = uint64_t{2} << 20;
 
-// On a page's boundary, not initialised: from a huge page on, of huge pages, where the system has
-// them and lets programs ask for them. Null where there is no memory.
+// Whole pages, not initialised: from a huge page on, of huge pages, where the system has
+// them and lets programs ask for them; `bytes` are then a multiple of one. Null where there is no
+// memory.
 void* map_pages(uint64_t bytes) noexcept;
 
 // Gives back all that one call of `map_pages` gave, as many bytes.

@@ -71,6 +71,8 @@ int main() {
         {1, 24, 144, 24, 5, 6, 3, 1, 1, 1, 1, true, true, Activation::silu, Activation::hardswish},
         {1, 40, 261, 33, 7, 9, 3, 2, 1, 1, 1, true, false, Activation::relu6, Activation::relu},
         {2, 18, 100, 18, 4, 4, 5, 1, 1, 2, 2, true, true},
+        // One row, hence one thread, of several panels that add to the same sums.
+        {1, 6, 90, 6, 1, 130, 3, 1, 1, 1, 1, true, true, Activation::silu, Activation::hardswish},
         {2, 30, 66, 30, 9, 8, 3, 1, 1, 1, 1, true, true, Activation::silu, Activation::hardswish},
         {1, 50, 50, 50, 7, 5, 3, 1, 1, 1, 1, false, true, Activation::leaky_relu, Activation::silu},
     };

@@ -17,7 +17,7 @@ def set_numerics(numerics: Numerics) -> None:
     Args:
         numerics: ``"fast"``, the default, lets ``algorithm="auto"`` take Winograd's algorithm,
             whose error has the larger bound ``theory.numerics.winograd_error_bound``;
-            ``"strict"`` rules it out: every convolution is then PyTorch's own sum.
+            ``"strict"`` rules it out: every convolution is then the plain sum.
 
     Raises:
         ValueError: another name.

@@ -65,8 +65,8 @@ def winograd_cost(problem: Problem, output_tile: int) -> AlgorithmCost:
         tiles,
     )
     scheme = _scheme(problem, volumes)
-    # A panel of the weights at a time stays where its thread finds it again.
-    cached = volumes.weights if scheme in ("panels", "whole") else 0
+    # A panel of the weights at a time, or all of them where they are few, stays in the last cache.
+    cached = volumes.weights if scheme in ("at_once", "whole") else 0
     stages = (
         Stage(
             "weight_transform",
@@ -131,7 +131,7 @@ class Volumes(NamedTuple):
     tiles: int
 
 
-Scheme = Literal["apart", "together", "panels", "whole"]
+Scheme = Literal["apart", "together", "at_once", "whole"]
 """How threads share the work: tiles, in blocks of each one's own; the points of everybody's block
 of tiles; panels of the weight, all tiles transformed at once; or all tiles as one block of each."""
 
@@ -151,16 +151,13 @@ def _scheme(problem: Problem, volumes: Volumes) -> Scheme:
     uneven = problem.panels % problem.threads != 0
     if uneven and many and not of_gradient and volumes.weights <= WHOLE_WEIGHT_BYTES:
         return "whole"
-    return "panels"
+    return "at_once"
 
 
 def _workspace(problem: Problem, volumes: Volumes, scheme: Scheme) -> int:
     """Bytes of transformed weights and tiles that are alive at once."""
-    threads, weights, all_tiles = (
-        problem.threads,
-        volumes.weights,
-        volumes.inputs + volumes.results,
-    )
+    threads, weights = problem.threads, volumes.weights
+    all_tiles = volumes.inputs + volumes.results
     of_gradient = problem.pass_ == "weight_gradient"
     if scheme == "apart":
         if of_gradient:
@@ -168,7 +165,7 @@ def _workspace(problem: Problem, volumes: Volumes, scheme: Scheme) -> int:
         return weights + min(all_tiles, threads * PRIVATE_BYTES)
     if scheme == "whole":
         return weights + all_tiles
-    if scheme == "panels":
+    if scheme == "at_once":
         of_pair = weights // problem.register_pairs
         rows = 96 if of_gradient else problem.source_channels
         return all_tiles + threads * of_pair * problem.panel * rows
@@ -183,7 +180,7 @@ def _exchanged(problem: Problem, volumes: Volumes, scheme: Scheme) -> int:
         of_gradient = problem.pass_ == "weight_gradient"
         taken = volumes.weights // threads if of_gradient else volumes.weights
     elif scheme == "together":
-        taken = sum(volumes[:3]) // threads
+        taken = (volumes.weights + volumes.inputs + volumes.results) // threads
     elif problem.pass_ == "weight_gradient":
         taken = volumes.inputs + volumes.results
     else:
