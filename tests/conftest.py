@@ -24,3 +24,24 @@ hypothesis.settings.load_profile("quick")
 @pytest.fixture(autouse=True)
 def _repeatable():
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _sizes_of_small_images():
+    """Small images are quicker to test: leave none of them to PyTorch, as calls otherwise do."""
+    from lamina.ops import native
+
+    sizes = native.SMALL, native.SMALL_CHANNELS_LAST
+    native.SMALL = native.SMALL_CHANNELS_LAST = 0
+    yield sizes
+    native.SMALL, native.SMALL_CHANNELS_LAST = sizes
+
+
+@pytest.fixture
+def small_calls(_sizes_of_small_images, monkeypatch):
+    """Small images go to PyTorch's ops, as outside of tests."""
+    from lamina.ops import native
+
+    small, channels_last = _sizes_of_small_images
+    monkeypatch.setattr(native, "SMALL", small)
+    monkeypatch.setattr(native, "SMALL_CHANNELS_LAST", channels_last)

@@ -43,10 +43,13 @@ EXCLUDED = {
 
 PLUGIN = """
 from lamina import layers as ours
+from lamina.ops import native
 import importlib, sys
 import keras
 from keras.src import layers as theirs
 import keras.src.testing
+
+native.SMALL = native.SMALL_CHANNELS_LAST = 0  # their images are small
 
 for name in ours.__all__:
     mine = getattr(ours, name)

@@ -310,3 +310,40 @@ def test_awkward_memory(case: Case) -> None:
         torch.manual_seed(0)
         y = copy.deepcopy(layer)(view)
         torch.testing.assert_close(y, plain["output"], rtol=1e-5, atol=1e-6)
+
+
+@every_layer
+def test_many_gradients_at_once(case: Case) -> None:
+    """What a Jacobian asks for: a batch of output gradients, of which none has memory."""
+    layer, x = case.build(), case.input().requires_grad_()
+    y = layer(x)
+    directions = torch.randn(3, *y.shape)
+    inputs = [x, *layer.parameters()]
+    together = torch.autograd.grad(y, inputs, directions, retain_graph=True, is_grads_batched=True)
+    alone = [torch.autograd.grad(y, inputs, one, retain_graph=True) for one in directions]
+    for at, gradients in enumerate(together):
+        expected = torch.stack([gradient[at] for gradient in alone])
+        torch.testing.assert_close(gradients, expected, rtol=1e-5, atol=1e-5)
+
+
+@every_layer
+def test_takes_what_a_transform_has_left(case: Case) -> None:
+    layer, left = case.build().eval(), []
+
+    def keep(x: torch.Tensor) -> torch.Tensor:
+        left.append(x * 1)
+        return x.sum()
+
+    torch.func.grad(keep)(case.input())
+    torch.testing.assert_close(layer(left[0]), layer(case.input()))
+
+
+@pytest.mark.filterwarnings("ignore")  # of the tracer: which sizes it takes as they are
+@every_layer
+def test_a_trace_holds_for_another_batch(case: Case) -> None:
+    layer = case.build().eval()
+    x = case.input()
+    traced = torch.jit.trace(layer, x)
+    assert "lamina::" not in str(traced.inlined_graph)
+    twice = torch.cat([x, x])
+    torch.testing.assert_close(traced(twice), layer(twice), rtol=1e-5, atol=1e-5)

@@ -21,7 +21,7 @@ import torch
 from lamina import ops
 from lamina.ops import native
 torch.manual_seed(0)
-x = torch.randn(3, 21, 9, 9, requires_grad=True)
+x = torch.randn(3, 21, 39, 39, requires_grad=True)
 y = ops.dropout(ops.batch_norm(x, None, None, training=True, activation="silu"), 0.5)
 y.square().sum().backward()
 print(native.instruction_set(), float(y.sum()), float(x.grad.abs().sum()))

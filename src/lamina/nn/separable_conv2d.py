@@ -300,7 +300,7 @@ def apply_block(
     """The layers of a block one after the other; in inference all of them as one op.
 
     They are called one by one where somebody may watch or change what goes between them: in
-    training, where gradients are asked for, or with a hook on one of them.
+    training, where gradients are asked for, with a hook on one of them, or in a trace.
 
     Args:
         x: (N, C, H, W).
@@ -317,7 +317,7 @@ def apply_block(
     """
     layers = [expand, expand_norm, depthwise, depthwise_norm, pointwise, pointwise_norm]
     present = [layer for layer in layers if layer is not None]
-    if not torch.is_grad_enabled() and _can_be_one_op(present):
+    if not (torch.is_grad_enabled() or torch.jit.is_tracing()) and _can_be_one_op(present):
         return ops.separable_block(
             x,
             depthwise.weight,

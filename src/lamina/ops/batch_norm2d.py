@@ -71,8 +71,10 @@ def batch_norm(
             f"got an input of shape {tuple(x.shape)}"
         )
     name = activation or "none"
-    if not (
-        native.serves(x, running_mean, running_var, weight, bias) and name in native.ACTIVATIONS
+    if (
+        name not in native.ACTIVATIONS
+        or not native.serves(x, running_mean, running_var, weight, bias)
+        or native.is_small(x)
     ):
         plain = _torch_batch_norm(
             x, running_mean, running_var, weight, bias, training, momentum, eps, unbiased

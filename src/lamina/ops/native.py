@@ -25,6 +25,7 @@ __all__ = [
     "instruction_set",
     "instruction_sets",
     "is_channels_last",
+    "is_small",
     "kernels",
     "kinds",
     "lanes",
@@ -97,12 +98,15 @@ def summary() -> str:
 def serves(*tensors: Tensor | None) -> bool:
     """Whether a kernel may compute on these tensors; None stands for an absent one.
 
-    Function transforms (``torch.func``) and forward-mode differentiation need PyTorch's ops.
+    Function transforms (``torch.func``) and forward-mode differentiation need PyTorch's ops, and
+    so does ``torch.jit.trace``: what it makes of sizes has to hold for other inputs, elsewhere.
     """
     if kernels is None:
         return False
     if not torch.compiler.is_compiling() and (
-        torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
+        torch._C._functorch.peek_interpreter_stack() is not None
+        or forward_ad._current_level >= 0
+        or torch._C._get_tracing_state() is not None
     ):
         return False
     # A plain loop: this is a large part of what a small call costs.
@@ -126,14 +130,39 @@ def runs_directly(tensors: tuple[object, ...]) -> bool:
     ):
         return False
     for tensor in tensors:
-        if isinstance(tensor, Tensor) and type(tensor) not in _PLAIN:
+        if isinstance(tensor, Tensor) and not (
+            type(tensor) in _PLAIN
+            # None has a batch of gradients, or what a transform left behind that has ended.
+            and torch._C._has_storage(tensor)
+        ):
             return False
     return True
 
 
+SMALL = 1 << 15
+"""Elements below which an image is small: PyTorch's pools and batch normalisation then take less
+than what is around a kernel, Python and autograd. Measured with and without gradients."""
+
+SMALL_CHANNELS_LAST = 1 << 16
+"""The same where channels vary fastest, for which PyTorch has vectorized loops too."""
+
+
+def is_small(x: Tensor) -> bool:
+    """Whether PyTorch's own op takes less for ``x``, whatever a kernel does."""
+    if not sizes_are_known(x):
+        return False
+    size = x.numel()
+    return size < SMALL or (size < SMALL_CHANNELS_LAST and is_channels_last(x))
+
+
 def sizes_are_known(x: Tensor) -> bool:
     """Whether Python may decide by the sizes: while tracing they may be symbols."""
-    return not torch.compiler.is_compiling() and all(type(size) is int for size in x.shape)
+    if torch.compiler.is_compiling():
+        return False
+    for size in x.shape:  # no generator: it takes as long as all of the rest
+        if type(size) is not int:
+            return False
+    return True
 
 
 _PLAIN = (Tensor, torch.nn.Parameter)  # no subclass: those want to see every op

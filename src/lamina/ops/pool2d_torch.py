@@ -30,12 +30,12 @@ def torch_max_pool2d(
     sides = (0, 0) if before else (top, left)
     if not return_indices:
         pooled = F.max_pool2d(padded, kernel_size, stride, sides, dilation, ceil_mode)
-        return _crop(pooled, output_size), None
+        return _crop(pooled, output_size) if before else pooled, None
     pooled, indices = F.max_pool2d(
         padded, kernel_size, stride, sides, dilation, ceil_mode, return_indices=True
     )
-    pooled, indices = _crop(pooled, output_size), _crop(indices, output_size)
     if before:
+        pooled, indices = _crop(pooled, output_size), _crop(indices, output_size)
         height, width = x.shape[-2:]
         padded_width = width + left + right
         # Where all is −∞ PyTorch names the first tap, which may lie in the padding: clamp it.

@@ -55,10 +55,10 @@ def register(
     def call_differentiably(*args: Any) -> Any:
         if not native.runs_directly(args):
             return op(*args)
-        if torch.is_grad_enabled() and any(
-            isinstance(arg, Tensor) and arg.requires_grad for arg in args
-        ):
-            return direct(*args)
+        if torch.is_grad_enabled():
+            for arg in args:  # no generator: it takes as long as all of the rest
+                if isinstance(arg, Tensor) and arg.requires_grad:
+                    return direct(*args)
         return kernel(*args)
 
     return call_differentiably
@@ -76,7 +76,8 @@ def _autograd_function(
         name, (torch.autograd.Function,), {"forward": forward, "backward": staticmethod(backward)}
     )
     function.forward = staticmethod(forward)  # type: ignore[attr-defined]
-    return function.apply  # type: ignore[attr-defined, no-any-return]
+    # Past Function.apply, which looks for the transforms of torch.func: they do not come here.
+    return super(torch.autograd.Function, function).apply  # type: ignore[misc, no-any-return]
 
 
 def _refusal(name: str) -> Backward:
