@@ -157,12 +157,7 @@ def is_small(x: Tensor) -> bool:
 
 def sizes_are_known(x: Tensor) -> bool:
     """Whether Python may decide by the sizes: while tracing they may be symbols."""
-    if torch.compiler.is_compiling():
-        return False
-    for size in x.shape:  # no generator: it takes as long as all of the rest
-        if type(size) is not int:
-            return False
-    return True
+    return not torch.compiler.is_compiling() and {*map(type, x.shape)} <= {int}
 
 
 _PLAIN = (Tensor, torch.nn.Parameter)  # no subclass: those want to see every op
