@@ -317,7 +317,8 @@ def apply_block(
     """
     layers = [expand, expand_norm, depthwise, depthwise_norm, pointwise, pointwise_norm]
     present = [layer for layer in layers if layer is not None]
-    if not (torch.is_grad_enabled() or torch.jit.is_tracing()) and _can_be_one_op(present):
+    is_watched = torch.is_grad_enabled() or torch._C._get_tracing_state() is not None
+    if not is_watched and _can_be_one_op(present):
         return ops.separable_block(
             x,
             depthwise.weight,
