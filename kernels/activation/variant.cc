@@ -154,7 +154,7 @@ constexpr int64_t run_elements = int64_t{1} << 18;
 // output is larger than they are.
 template <Order order, typename Compute>
 [[gnu::always_inline]] inline void for_all(int64_t size, float* to, const Compute& compute) {
-  const bool stream = size * int64_t{sizeof(float)} >= streaming_bytes && is_aligned(to);
+  const bool stream = should_stream(to, size);
   const auto run = [&]<bool Streaming>(int64_t begin, int64_t end) __attribute__((always_inline)) {
     for_registers(end - begin, [&](int64_t at, auto part) {
       put<Streaming>(to + begin + at, compute(begin + at, part), part);
@@ -183,7 +183,7 @@ template <Order order, typename Compute>
 template <typename Compute, typename Finish>
 [[gnu::always_inline]] inline void for_all_words(int64_t size, float* to, const Compute& compute,
                                                  const Finish& finish) {
-  const bool stream = size * int64_t{sizeof(float)} >= streaming_bytes && is_aligned(to);
+  const bool stream = should_stream(to, size);
   const auto run = [&]<bool Streaming>(int64_t first, int64_t last) {
     for (int64_t word = first; word < last; ++word) {
       const int64_t begin = word * word_elements, count = std::min(word_elements, size - begin);

@@ -46,12 +46,6 @@ void gradient_row(const float* x, const float* dy, int64_t width, const Normaliz
   });
 }
 
-// Streaming stores need every row to begin on a register's boundary.
-inline bool should_stream(const float* y, Shape shape, int64_t row_width) {
-  const int64_t bytes = shape.outer * shape.channels * shape.inner * int64_t{sizeof(float)};
-  return bytes >= streaming_bytes && is_aligned(y) && row_width % lanes == 0;
-}
-
 // Calls row(offset, width, coefficients' first channel or 0) for every row. The pass before read
 // the last rows last, so a thread begins with them, which the caches still hold; but in chunks,
 // each from its start on, as the prefetcher wants it.
@@ -76,10 +70,11 @@ inline void normalize(const float* x, Shape shape, Affine affine, Epilogue epilo
   const bool channels_last = shape.inner == 1;
   const int64_t times = channels_last ? pixels_to_a_long_row(shape.channels) : 1;
   const Coefficients by(shape, affine, times);
-  const bool stream = should_stream(y, shape, channels_last ? times * shape.channels : shape.inner);
+  const int64_t run = channels_last ? times * shape.channels : shape.inner;
+  const bool stream = should_stream(y, shape.count() * shape.channels, run);
   with_activation(epilogue.activation, [&]<Activation A>() {
     for_rows_backwards(shape, [&](int64_t offset, int64_t width, int64_t channel) {
-      const auto run = [&](const auto& coefficients) {
+      const auto apply = [&](const auto& coefficients) {
         if (stream) {
           normalize_row<A, true>(x + offset, width, coefficients, epilogue.negative_slope,
                                  y + offset);
@@ -88,7 +83,7 @@ inline void normalize(const float* x, Shape shape, Affine affine, Epilogue epilo
                                   y + offset);
         }
       };
-      channels_last ? run(by.columns()) : run(by.channel(channel));
+      channels_last ? apply(by.columns()) : apply(by.channel(channel));
     });
   });
 }
@@ -100,12 +95,12 @@ inline void gradient_input(const float* x, const float* dy, Shape shape, Affine 
   const int64_t times = channels_last ? pixels_to_a_long_row(shape.channels) : 1;
   Coefficients by(shape, affine, times);
   by.add_gradient(shape, affine, gradient_weight, gradient_bias);
-  const bool stream =
-      should_stream(dx, shape, channels_last ? times * shape.channels : shape.inner);
+  const int64_t run = channels_last ? times * shape.channels : shape.inner;
+  const bool stream = should_stream(dx, shape.count() * shape.channels, run);
   const float slope = epilogue.negative_slope;
   with_activation(epilogue.activation, [&]<Activation A>() {
     for_rows_backwards(shape, [&](int64_t offset, int64_t width, int64_t channel) {
-      const auto run = [&](const auto& coefficients, const auto& gradient) {
+      const auto apply = [&](const auto& coefficients, const auto& gradient) {
         if (stream) {
           gradient_row<A, true>(x + offset, dy + offset, width, coefficients, gradient, slope,
                                 dx + offset);
@@ -114,8 +109,8 @@ inline void gradient_input(const float* x, const float* dy, Shape shape, Affine 
                                  dx + offset);
         }
       };
-      channels_last ? run(by.columns(), by.gradient_columns())
-                    : run(by.channel(channel), by.gradient_channel(channel));
+      channels_last ? apply(by.columns(), by.gradient_columns())
+                    : apply(by.channel(channel), by.gradient_channel(channel));
     });
   });
 }

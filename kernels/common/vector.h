@@ -141,6 +141,13 @@ inline bool is_aligned(const float* pointer) {
 // Outputs of this size are not read back from any cache.
 inline constexpr int64_t streaming_bytes = int64_t{24} << 20;
 
+// Whether to store past the caches: so many floats, in runs that all begin on a register's
+// boundary.
+inline bool should_stream(const float* to, int64_t size, int64_t run_length = lanes) {
+  return size * int64_t{sizeof(float)} >= streaming_bytes && is_aligned(to) &&
+         run_length % lanes == 0;
+}
+
 // Lane-wise choice; comparisons of Vectors give the mask.
 [[gnu::always_inline]] inline Vector select(IntVector mask, Vector if_true, Vector if_false) {
   return mask ? if_true : if_false;

@@ -62,9 +62,8 @@ void reorder_strips(const float* x, int64_t images, int64_t channels, int64_t pi
 // to memory.
 template <bool ToChannelsLast>
 void reorder(const float* x, int64_t images, int64_t channels, int64_t pixels, float* y) {
-  const int64_t bytes = images * channels * pixels * int64_t{sizeof(float)};
-  if (lanes == line && bytes >= streaming_bytes && is_aligned(y) &&
-      (ToChannelsLast ? channels : pixels) % lanes == 0)
+  const int64_t width = ToChannelsLast ? channels : pixels;
+  if (lanes == line && should_stream(y, images * channels * pixels, width))
     return reorder_strips<ToChannelsLast, true>(x, images, channels, pixels, y);
   reorder_strips<ToChannelsLast, false>(x, images, channels, pixels, y);
 }

@@ -51,7 +51,7 @@ void flat_groups(const float* x, int64_t begin, int64_t end, const Law& law, flo
 
 void flat(const float* x, int64_t size, Law law, float* y) {
   const int64_t groups = size / philox::group, rest = size % philox::group;
-  const bool stream = size * int64_t{sizeof(float)} >= streaming_bytes && is_aligned(y);
+  const bool stream = should_stream(y, size);
   parallel_for(groups, grain_groups, [&](int64_t begin, int64_t end) {
     if (stream) {
       flat_groups<true>(x, begin, end, law, y);
@@ -204,8 +204,7 @@ void planar_tiles(const float* x, int64_t images, int64_t channels, int64_t pixe
 }
 
 void planar(const float* x, int64_t images, int64_t channels, int64_t pixels, Law law, float* y) {
-  const int64_t bytes = images * channels * pixels * int64_t{sizeof(float)};
-  bytes >= streaming_bytes&& is_aligned(y) && pixels % lanes == 0
+  should_stream(y, images * channels * pixels, pixels)
       ? planar_tiles<true>(x, images, channels, pixels, law, y)
       : planar_tiles<false>(x, images, channels, pixels, law, y);
 }
@@ -234,9 +233,7 @@ void scale_rows(const float* x, const float* factors, int64_t images, int64_t ch
 
 void scale(const float* x, const float* factors, int64_t images, int64_t channels, int64_t pixels,
            bool channels_last, float* y) {
-  const int64_t bytes = images * channels * pixels * int64_t{sizeof(float)};
-  const int64_t width = channels_last ? channels : pixels;
-  bytes >= streaming_bytes&& is_aligned(y) && width % lanes == 0
+  should_stream(y, images * channels * pixels, channels_last ? channels : pixels)
       ? scale_rows<true>(x, factors, images, channels, pixels, channels_last, y)
       : scale_rows<false>(x, factors, images, channels, pixels, channels_last, y);
 }

@@ -17,12 +17,6 @@ namespace lamina::pool2d::LAMINA_ISA {
 
 constexpr int64_t grain_elements = 16 * 1024;  // fewer do not repay a thread
 
-// Runs of so many floats each, one after the other.
-inline bool should_stream(const float* to, int64_t size, int64_t run_length) {
-  return size * int64_t{sizeof(float)} >= streaming_bytes && is_aligned(to) &&
-         run_length % lanes == 0;
-}
-
 // A tap's run of inputs, or a window's run of gradients; a run of places lies beside the latter.
 struct Run {
   const float* values;

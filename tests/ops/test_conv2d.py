@@ -1,5 +1,8 @@
 """Convolution's algorithms through all their routes."""
 
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -234,3 +237,37 @@ def test_winograd_says_what_it_cannot_do(arguments, kernel, named):
         ops.conv2d(torch.randn(1, 4, 9, 9), weight, algorithm="winograd", **arguments)
     with pytest.raises(ValueError, match="algorithm"):
         ops.conv2d(torch.randn(1, 4, 9, 9), weight, algorithm="strassen", **arguments)
+
+
+STRIDED_POINTWISE = """
+import sys, torch
+from lamina import ops
+torch.manual_seed(0)
+for channels in (1, 4, 7):
+    for algorithm in ("auto", "onednn"):
+        for even in (True, False):
+            padding = 0 if even else ((0, 1), (1, 0))
+            x = torch.randn(32, channels, 32, 32).to(memory_format=torch.channels_last)
+            w = torch.randn(8, channels, 1, 1, requires_grad=True)
+            y = ops.conv2d(x, w, stride=2, padding=padding, algorithm=algorithm)
+            dy = torch.randn_like(y)
+            (dw,) = torch.autograd.grad(y, w, dy)
+            exact = w.detach().double().requires_grad_()
+            y = ops.conv2d(x.double(), exact, stride=2, padding=padding)
+            (expected,) = torch.autograd.grad(y, exact, dy.double())
+            error = float((dw - expected).abs().max() / expected.abs().max())
+            assert error < 1e-5, (channels, algorithm, even, error)
+"""
+
+
+@pytest.mark.parametrize("isa", ["AVX2", "AVX512_CORE"])
+def test_strided_pointwise_gradients_where_onednn_overruns_its_workspace(isa):
+    """PyTorch's own op hangs there with AVX2, or is wrong; hence a process that can be ended."""
+    finished = subprocess.run(
+        [sys.executable, "-c", STRIDED_POINTWISE],
+        env={**os.environ, "ONEDNN_MAX_CPU_ISA": isa},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert finished.returncode == 0, finished.stderr

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lamina.ops.padding import torch_conv2d
+from lamina.ops.padding import is_overrun, torch_conv2d
 from lamina.theory.conv2d_problem import Problem
 
 
@@ -38,13 +38,16 @@ def _gradients(
     (top, bottom), (left, right) = problem.padding
     even = (top, left) == (bottom, right)
     source = x if even else F.pad(x, (left, right, top, bottom))
+    stride, padding = problem.stride, (top, left) if even else (0, 0)
+    if not wanted[0] and is_overrun(weight, stride, padding):
+        source, stride = source[..., :: stride[0], :: stride[1]], (1, 1)
     dx, dweight, _ = torch.ops.aten.convolution_backward(
         dy,
         source,
         weight,
         None,
-        problem.stride,
-        (top, left) if even else (0, 0),
+        stride,
+        padding,
         problem.dilation,
         False,
         (0, 0),

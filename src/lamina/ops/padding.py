@@ -107,6 +107,20 @@ def torch_conv2d(
         # For a single filter of other strides PyTorch's gradient may fail: "slow_conv2d:
         # grad_weight must be contiguous", on one small channels-last image.
         weight = weight.contiguous()
-    if top == bottom and left == right:
-        return F.conv2d(x, weight, bias, stride, (top, left), dilation, groups)
-    return F.conv2d(F.pad(x, (left, right, top, bottom)), weight, bias, stride, 0, dilation, groups)
+    if top != bottom or left != right:
+        x, top, left = F.pad(x, (left, right, top, bottom)), 0, 0
+    if is_overrun(weight, stride, (top, left)):
+        x, stride = x[..., :: stride[0], :: stride[1]], (1, 1)
+    return F.conv2d(x, weight, bias, stride, (top, left), dilation, groups)
+
+
+def is_overrun(weight: Tensor, stride: Pair, padding: Pair) -> bool:
+    """Whether oneDNN, asked for the weight's gradient, would write past its workspace.
+
+    So it does for 1×1 windows of a stride and channels-last images of fewer channels than a
+    register holds: the gradient is wrong, or never comes, or the process dies later. The pixels
+    that such windows see, taken out before, are convolved alike with stride 1.
+
+    Source: https://github.com/uxlfoundation/oneDNN/issues/6035
+    """
+    return weight.shape[2:] == (1, 1) and weight.shape[1] < 16 and stride != (1, 1) and padding == (0, 0)
