@@ -123,4 +123,5 @@ def is_overrun(weight: Tensor, stride: Pair, padding: Pair) -> bool:
 
     Source: https://github.com/uxlfoundation/oneDNN/issues/6035
     """
-    return weight.shape[2:] == (1, 1) and weight.shape[1] < 16 and stride != (1, 1) and padding == (0, 0)
+    few_channels = weight.shape[1] < 16
+    return few_channels and weight.shape[2:] == (1, 1) and stride != (1, 1) and padding == (0, 0)
