@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <exception>
+#include <mutex>
 
 #ifdef LAMINA_STD_THREADS
 #include <thread>
@@ -32,26 +34,38 @@ inline int thread_count_for(int64_t count, int64_t grain) {
   return static_cast<int>(std::min<int64_t>(useful, thread_count()));
 }
 
-// Calls body(thread) for thread = 0 .. threads - 1, at once.
+// Calls body(thread) for thread = 0 .. threads - 1, at once. What one of them throws, for want of
+// memory, is thrown when all have ended: past the end of its thread it would end the process.
 template <typename Body>
 void parallel_threads(int threads, const Body& body) {
   if (threads <= 1) {
     body(0);
     return;
   }
+  std::exception_ptr failure;
+  std::mutex failing;
+  const auto run = [&](int thread) {
+    try {
+      body(thread);
+    } catch (...) {
+      const std::lock_guard<std::mutex> lock(failing);
+      failure = std::current_exception();
+    }
+  };
 #ifdef LAMINA_STD_THREADS
   std::vector<std::thread> pool;
   for (int thread = 1; thread < threads; ++thread)
-    pool.emplace_back([&body, thread] { body(thread); });
-  body(0);
+    pool.emplace_back([&run, thread] { run(thread); });
+  run(0);
   for (std::thread& thread : pool) thread.join();
 #else
   // The runtime may grant fewer threads than asked for: stride over them, so that none is lost.
 #pragma omp parallel num_threads(threads)
   for (int thread = omp_get_thread_num(); thread < threads; thread += omp_get_num_threads()) {
-    body(thread);
+    run(thread);
   }
 #endif
+  if (failure) std::rethrow_exception(failure);
 }
 
 struct Range {

@@ -1,9 +1,12 @@
 #include "common/test.h"
 
+#include <atomic>
+#include <new>
 #include <thread>
 #include <vector>
 
 #include "common/memory_pool.h"
+#include "common/parallel_for.h"
 
 using namespace lamina;
 using test::check;
@@ -79,10 +82,27 @@ void threads() {
   check(broken == std::vector<int>(4), "a block belongs to one thread");
 }
 
+void failing_thread() {
+  for (int failing = 0; failing < 4; ++failing) {
+    std::atomic<int> ended{0};
+    bool is_thrown = false;
+    try {
+      parallel_threads(4, [&](int thread) {
+        if (thread == failing) throw std::bad_alloc();
+        ++ended;
+      });
+    } catch (const std::bad_alloc&) {
+      is_thrown = true;
+    }
+    check(is_thrown && ended == 3, "what a thread throws is thrown once all have ended");
+  }
+}
+
 }  // namespace
 
 int main() {
-  if (!MemoryPool::is_supported()) return test::skipped;
+  failing_thread();
+  if (!MemoryPool::is_supported()) return test::failures ? 1 : test::skipped;
   block_sizes();
   reuse_and_limit();
   small_blocks();
