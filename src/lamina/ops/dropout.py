@@ -131,15 +131,15 @@ _next_seed_op.register_fake(torch.empty_like)
 
 
 def _resolve_noise_shape(x: Tensor, noise_shape: Sequence[int | None]) -> tuple[int, ...]:
-    if len(noise_shape) != x.dim() or any(
-        noise not in (None, 1, size) for noise, size in zip(noise_shape, x.shape, strict=True)
-    ):
-        raise ValueError(
-            f"noise_shape: must have 1, None or the input's size per axis of {tuple(x.shape)}, "
-            f"got {tuple(noise_shape)}"
-        )
-    return tuple(
-        size if noise is None else noise for noise, size in zip(noise_shape, x.shape, strict=True)
+    shape = tuple(x.shape)
+    if len(noise_shape) == len(shape):
+        pairs = list(zip(noise_shape, shape, strict=True))
+        # Lists, no generators: those take as long as drawing a small mask.
+        if False not in [noise in (None, 1, size) for noise, size in pairs]:
+            return tuple([size if noise is None else noise for noise, size in pairs])
+    raise ValueError(
+        f"noise_shape: must have 1, None or the input's size per axis of {shape}, "
+        f"got {tuple(noise_shape)}"
     )
 
 
