@@ -153,7 +153,8 @@ def _mask(x: Tensor, shape: tuple[int, ...], p: float, seed: Tensor | None) -> T
         return x.new_empty(shape)
     ones = torch.ones(shape, dtype=torch.float32, device="cpu")
     if native.serves(ones):
-        mask: Tensor = _dropout(ones, p, _draw_seed() if seed is None else seed)
+        draw = _kernel if native.runs_directly((x,)) else _dropout
+        mask: Tensor = draw(ones, p, _draw_seed() if seed is None else seed)
         return mask.to(x.device, x.dtype)
     if seed is None:
         return F.dropout(torch.ones(shape, dtype=x.dtype, device=x.device), p)
