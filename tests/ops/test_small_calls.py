@@ -55,6 +55,22 @@ def test_the_size_decides_who_computes(kind: str, side: int, layout: str) -> Non
     assert y.stride() == y_large.stride()
 
 
+SEVERAL_OPS: dict[str, Callable[[Tensor], Tensor]] = {
+    "max pool": lambda x: ops.max_pool2d(x, 3, 2, "same"),
+    "average pool": lambda x: ops.avg_pool2d(x, 3, 2, "same", count_include_pad=False),
+    "biased batch norm": lambda x: ops.batch_norm(
+        x, torch.zeros(32), torch.ones(32), training=True, unbiased=False
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SEVERAL_OPS)
+def test_what_takes_pytorch_several_ops_stays_with_the_kernel(kind: str) -> None:
+    with _Names() as called:
+        SEVERAL_OPS[kind](torch.randn(1, 32, 8, 8))
+    assert any(name.startswith("lamina.") for name in called.names)
+
+
 @pytest.mark.parametrize("kind", OPS)
 def test_a_graph_keeps_the_kernel(kind: str) -> None:
     """Its sizes may be symbols, and a change of the batch must not make another graph."""

@@ -51,7 +51,8 @@ def batch_norm(
         negative_slope: of leaky_relu.
 
     Returns:
-        (N, C, ...). For backward it keeps x and 2·C numbers; the activation's input is recomputed.
+        (N, C, ...). For backward it keeps x and 2·C numbers; the activation's input is recomputed,
+        but for small images, which PyTorch's op takes less for.
 
     Raises:
         TypeError: an integer input.
@@ -71,10 +72,11 @@ def batch_norm(
             f"got an input of shape {tuple(x.shape)}"
         )
     name = activation or "none"
+    by_one_op = unbiased or not use_batch_statistics
     if (
         name not in native.ACTIVATIONS
         or not native.serves(x, running_mean, running_var, weight, bias)
-        or native.is_small(x)
+        or (by_one_op and native.is_small(x))
     ):
         plain = _torch_batch_norm(
             x, running_mean, running_var, weight, bias, training, momentum, eps, unbiased

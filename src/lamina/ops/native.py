@@ -148,7 +148,7 @@ SMALL_CHANNELS_LAST = 1 << 16
 
 
 def is_small(x: Tensor) -> bool:
-    """Whether PyTorch's own op takes less for ``x``, whatever a kernel does."""
+    """Whether one op of PyTorch's takes less for ``x``, whatever a kernel does."""
     if not sizes_are_known(x):
         return False
     size = x.numel()

@@ -57,7 +57,7 @@ def max_pool2d(
     checks.check_floating(x, "max_pool2d")
     kernel_size, stride, dilation = _window(kernel_size, stride, dilation)
     resolved, output_size = _fit(x, kernel_size, stride, padding, dilation, ceil_mode, "max_pool2d")
-    if kernel_size[0] * kernel_size[1] <= pool2d_kernels.BYTE_TAPS and _serves(x):
+    if kernel_size[0] * kernel_size[1] <= pool2d_kernels.BYTE_TAPS and _serves(x, resolved):
         window = (kernel_size, stride, (*resolved[0], *resolved[1]), dilation, output_size)
         pooled, indices = _native_max_pool2d(x, window, return_indices)
     else:
@@ -67,8 +67,11 @@ def max_pool2d(
     return (pooled, indices) if indices is not None else pooled
 
 
-def _serves(x: Tensor) -> bool:
-    return native.serves(x) and not native.is_small(x)
+def _serves(x: Tensor, padding: ResolvedPadding) -> bool:
+    """Whether a kernel computes; PyTorch's pools take other padding than even by several ops."""
+    (top, bottom), (left, right) = padding
+    by_one_op = top == bottom and left == right
+    return native.serves(x) and not (by_one_op and native.is_small(x))
 
 
 def _native_max_pool2d(
@@ -126,7 +129,7 @@ def avg_pool2d(
     if divisor_override is not None:
         validation.positive_int(divisor_override, "divisor_override")
     resolved, output_size = _fit(x, kernel_size, stride, padding, (1, 1), ceil_mode, "avg_pool2d")
-    if _serves(x):
+    if _serves(x, resolved):
         window = (kernel_size, stride, (*resolved[0], *resolved[1]), output_size)
         divisor = divisor_override or 0
         pooled = pool2d_kernels.average_pool(_as_batch(x), *window, count_include_pad, divisor)
