@@ -45,3 +45,13 @@ def small_calls(_sizes_of_small_images, monkeypatch):
     small, channels_last = _sizes_of_small_images
     monkeypatch.setattr(native, "SMALL", small)
     monkeypatch.setattr(native, "SMALL_CHANNELS_LAST", channels_last)
+
+
+@pytest.fixture
+def plain_sums():
+    """Any algorithm of convolution but Winograd's, which rounds more."""
+    from lamina import set_numerics
+
+    set_numerics("strict")
+    yield
+    set_numerics("fast")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Iterator
 
 import pytest
 import torch
 
 from lamina import nn
-from lamina.ops import set_numerics
 
 from .cases import CASES, Case
 from .parity import assert_agrees, outputs_and_gradients
@@ -19,14 +17,6 @@ every_layer = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 with_reference = pytest.mark.parametrize(
     "case", [case for case in CASES if case.build_reference()], ids=lambda case: case.id
 )
-
-
-@pytest.fixture
-def plain_sums() -> Iterator[None]:
-    """A graph may take another algorithm than eager mode, but not Winograd's, which rounds more."""
-    set_numerics("strict")
-    yield
-    set_numerics("fast")
 
 
 def seeded(layer: torch.nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -51,8 +51,8 @@ def batch_norm(
         negative_slope: of leaky_relu.
 
     Returns:
-        (N, C, ...). For backward it keeps x and 2·C numbers; the activation's input is recomputed,
-        but for small images, which PyTorch's op takes less for.
+        (N, C, ...). For backward it keeps x and 2·C numbers; the activation's input is recomputed.
+        (Small images go to PyTorch's op, which is quicker there and keeps more.)
 
     Raises:
         TypeError: an integer input.
