@@ -1,8 +1,5 @@
 """Depthwise convolution's kernel through all its routes."""
 
-import os
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -15,6 +12,7 @@ from torch import Tensor
 from lamina import ops
 from lamina.ops import native
 from tests.ops.judge import LAYOUTS, assert_as_good_as_torch
+from tests.ops.processes import in_a_process
 
 pytestmark = pytest.mark.skipif("depthwise_conv2d" not in native.kinds(), reason="no compiler")
 
@@ -340,13 +338,7 @@ for layout in tests.LAYOUTS.values():
 
 @pytest.mark.parametrize("isa", [isa for isa, runs in native.instruction_sets().items() if runs])
 def test_every_instruction_set(isa):
-    finished = subprocess.run(
-        [sys.executable, "-c", EVERY_ISA],
-        env={**os.environ, "LAMINA_ISA": isa},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    finished = in_a_process(EVERY_ISA, LAMINA_ISA=isa)
     assert finished.returncode == 0, finished.stderr
 
 

@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ import lamina
 from lamina import ops
 from lamina.ops import native
 from tests.ops.judge import LAYOUTS
+from tests.ops.processes import in_a_process
 
 needs_kernel = pytest.mark.skipif(not native.kinds(), reason="no compiler")
 
@@ -26,16 +25,6 @@ y = ops.dropout(ops.batch_norm(x, None, None, training=True, activation="silu"),
 y.square().sum().backward()
 print(native.instruction_set(), float(y.sum()), float(x.grad.abs().sum()))
 """
-
-
-def in_a_process(source: str, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-c", source],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
 
 
 @needs_kernel

@@ -23,8 +23,9 @@ from lamina.ops import (
     native,
 )
 from lamina.ops.activation import activation_epilogue
+from lamina.ops.conv2d_torch import torch_conv2d
 from lamina.ops.depthwise_conv2d import depthwise_conv2d
-from lamina.ops.padding import torch_conv2d, window_padding
+from lamina.ops.padding import window_padding
 from lamina.ops.registration import differentiable_gradients, register
 from lamina.theory import shapes, validation
 from lamina.theory.conv2d_problem import Pass, Problem

@@ -1,4 +1,4 @@
-"""The border of an image: zeros, its mirror, its edge or its other side; convolution with one."""
+"""The border of an image: zeros, its mirror, its edge or its other side."""
 
 from __future__ import annotations
 
@@ -90,38 +90,3 @@ def _window_padding(
 
 
 _remembered_window_padding = lru_cache(maxsize=4096, typed=True)(_window_padding)
-
-
-def torch_conv2d(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Pair,
-    padding: ResolvedPadding,
-    dilation: Pair,
-    groups: int,
-) -> Tensor:
-    """PyTorch's own convolution, which pads both ends alike; an uneven rest is padded before."""
-    (top, bottom), (left, right) = padding
-    if weight.shape[0] == 1:
-        # For a single filter of other strides PyTorch's gradient may fail: "slow_conv2d:
-        # grad_weight must be contiguous", on one small channels-last image.
-        weight = weight.contiguous()
-    if top != bottom or left != right:
-        x, top, left = F.pad(x, (left, right, top, bottom)), 0, 0
-    if is_overrun(weight, stride, (top, left)):
-        x, stride = x[..., :: stride[0], :: stride[1]], (1, 1)
-    return F.conv2d(x, weight, bias, stride, (top, left), dilation, groups)
-
-
-def is_overrun(weight: Tensor, stride: Pair, padding: Pair) -> bool:
-    """Whether oneDNN, asked for the weight's gradient, would write past its workspace.
-
-    So it does for 1×1 windows of a stride and channels-last images of fewer channels than a
-    register holds: the gradient is wrong, or never comes, or the process dies later. The pixels
-    that such windows see, taken out before, are convolved alike with stride 1.
-
-    Source: https://github.com/uxlfoundation/oneDNN/issues/6035
-    """
-    few_channels = weight.shape[1] < 16
-    return few_channels and weight.shape[2:] == (1, 1) and stride != (1, 1) and padding == (0, 0)
