@@ -14,10 +14,8 @@
 
 from types import ModuleType
 
-__version__ = "0.1.0"
-
-# Functions named like the packages they stand in: bound after those were imported, they win.
 from lamina import models, nn, ops, theory
+from lamina._version import __version__
 from lamina.inspect import inspect
 from lamina.ops import set_numerics
 from lamina.ops.memory import empty_cache

@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 from threadpoolctl import threadpool_info
 
-from lamina import __version__
+from lamina._version import __version__
 from lamina.ops import calibration, memory, native
 from lamina.ops.machine import processor
 from lamina.report.table import Column, Table, to_terminal

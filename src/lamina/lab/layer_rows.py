@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from lamina import __version__
+from lamina._version import __version__
 from lamina.ops import native
 from lamina.ops.machine import processor
 from lamina.report import units

@@ -136,7 +136,7 @@ def folder() -> Path:
 
 def _fingerprint(threads: int) -> dict[str, str | int]:
     """Of everything that the figures depend on."""
-    from lamina import __version__
+    from lamina._version import __version__
 
     return {
         "processor": processor(),

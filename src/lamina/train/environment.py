@@ -5,7 +5,7 @@ import platform
 
 import torch
 
-from lamina import __version__
+from lamina._version import __version__
 from lamina.ops.machine import processor
 
 

@@ -14,7 +14,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from rich.console import Console
 from torch.utils.data import DataLoader
 
-from lamina import __version__
+from lamina._version import __version__
 from lamina.errors import InputError
 from lamina.inspect import inspect
 from lamina.inspect.dialect import is_keras
