@@ -34,7 +34,7 @@ build/.native: $(VENV)/.base $(KERNEL_SOURCES)
 
 $(VENV)/.installed: $(VENV)/.base build/.native
 	$(PIP_INSTALL) --no-build-isolation -e ".[keras]"
-	@$(BIN)/python -W ignore -c "from lamina.ops import native; print(native.summary())"
+	@$(BIN)/python -W ignore -c "from lamina.ops.runtime import native; print(native.summary())"
 	touch $@
 
 $(VENV)/.developer: $(VENV)/.installed

@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from lamina import models
-from lamina.inspect import inspect
-from lamina.inspect.observer import Observer
+from lamina.inspector import inspect
+from lamina.inspector.health.observer import Observer
 
 IMAGE, DIGITS = (1, 3, 224, 224), (64, 1, 8, 8)
 MEMORY = """
@@ -22,7 +22,7 @@ import resource, sys
 import torch
 from torch import nn
 from lamina import models
-from lamina.inspect import inspect
+from lamina.inspector import inspect
 
 size = (int(sys.argv[2]), 3, 224, 224)
 inspect(nn.Conv2d(3, 3, 3), (1, 3, 8, 8))  # what PyTorch imports once

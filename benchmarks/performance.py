@@ -16,8 +16,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from lamina.lab import layer_rows
-from lamina.lab.layer_rows import Row
+from lamina.bench import layer_rows
+from lamina.bench.layer_rows import Row
 from lamina.report.table import Column, Table, to_markdown
 from lamina.theory.limits import Machine
 

@@ -29,7 +29,7 @@ def _repeatable():
 @pytest.fixture(autouse=True, scope="session")
 def _sizes_of_small_images():
     """Small images are quicker to test: leave none of them to PyTorch, as calls otherwise do."""
-    from lamina.ops import native
+    from lamina.ops.runtime import native
 
     sizes = native.SMALL, native.SMALL_CHANNELS_LAST
     native.SMALL = native.SMALL_CHANNELS_LAST = 0
@@ -40,7 +40,7 @@ def _sizes_of_small_images():
 @pytest.fixture
 def small_calls(_sizes_of_small_images, monkeypatch):
     """Small images go to PyTorch's ops, as outside of tests."""
-    from lamina.ops import native
+    from lamina.ops.runtime import native
 
     small, channels_last = _sizes_of_small_images
     monkeypatch.setattr(native, "SMALL", small)

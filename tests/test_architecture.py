@@ -15,10 +15,10 @@ FLOORS = {
     "cli": 8,
     "__main__": 9,
     "doctor": 7,
-    "lab": 7,
+    "bench": 7,
     "train": 6,
-    "inspect": 5,
-    "optimize": 5,
+    "inspector": 5,
+    "optimiser": 5,
     "interchange": 5,
     "models": 4,
     "report": 4,
@@ -42,34 +42,108 @@ def floor_of(path: Path) -> str:
     return relative.parts[0].removesuffix(".py")
 
 
-def imports_of(path: Path) -> set[str]:
-    """The floors of lamina that a file imports, wherever in the file it does."""
-    floors = set()
+def name_of(path: Path, source: Path = SOURCE) -> str:
+    """The module that a file is."""
+    parts = path.relative_to(source.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(path: Path, modules: set[str]) -> set[str]:
+    """Those of the modules that a file imports, wherever in the file it does."""
+    imported = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            imported |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import; name the floor"
-            names = [node.module or ""]
-            if node.module == "lamina":
-                names = [f"lamina.{alias.name}" for alias in node.names]
-        else:
-            continue
-        for name in names:
-            parts = name.split(".")
-            if parts[0] == "lamina" and len(parts) > 1 and parts[1] in FLOORS:
-                floors.add(parts[1])
-    return floors
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                imported.add(name if name in modules else str(node.module))
+    return imported & modules
+
+
+def circles(graph: dict[str, set[str]]) -> list[set[str]]:
+    """Modules that reach each other by imports.
+
+    Source: Tarjan, "Depth-first search and linear graph algorithms" (1972), section 4.
+    """
+    order: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    path: list[str] = []
+    found = []
+
+    def visit(module: str) -> None:
+        order[module] = lowest[module] = len(order)
+        path.append(module)
+        for imported in graph[module]:
+            if imported not in order:
+                visit(imported)
+            if imported in path:
+                lowest[module] = min(lowest[module], lowest[imported])
+        if lowest[module] == order[module]:
+            component = set(path[path.index(module) :])
+            del path[path.index(module) :]
+            if len(component) > 1 or module in graph[module]:
+                found.append(component)
+
+    for module in sorted(graph):
+        if module not in order:
+            visit(module)
+    return found
+
+
+def graph_of(source: Path) -> dict[str, set[str]]:
+    files = {name_of(path, source): path for path in [*source.rglob("*.py"), *source.glob("*.pyi")]}
+    return {name: imports_of(path, {*files}) for name, path in files.items()}
 
 
 FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
+MODULES = {name_of(path) for path in [*FILES, *SOURCE.glob("*.pyi")]}
+
+
+def test_no_files_import_each_other_in_a_circle():
+    assert circles(graph_of(SOURCE)) == []
+
+
+@pytest.mark.parametrize(
+    "files, expected",
+    [
+        ({"a": "from lamina.ops import b", "b": "import lamina.ops.a"}, {"a", "b"}),
+        (
+            {"a": "def f():\n    from lamina.ops.b import x", "b": "from lamina.ops import a"},
+            {"a", "b"},
+        ),
+        (
+            {
+                "a": "from lamina.ops import b",
+                "b": "from lamina.ops import c",
+                "c": "from lamina.ops.a import x",
+            },
+            {"a", "b", "c"},
+        ),
+        ({"a": "from lamina.ops import a"}, {"a"}),
+    ],
+    ids=["two", "deferred", "three", "itself"],
+)
+def test_a_circle_is_found(tmp_path, files, expected):
+    floor = tmp_path / "lamina" / "ops"
+    floor.mkdir(parents=True)
+    for name, text in {**files, "alone": "from lamina.ops import a"}.items():
+        (floor / f"{name}.py").write_text(text)
+    (found,) = circles(graph_of(tmp_path / "lamina"))
+    assert found == {f"lamina.ops.{name}" for name in expected}
+
+
+def floors_of(path: Path) -> set[str]:
+    return {name.split(".")[1] for name in imports_of(path, MODULES | {"lamina"}) if "." in name}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_imports_run_downward(path):
     floor = floor_of(path)
     assert floor in FLOORS, f"{path}: not a floor of the house"
-    for imported in imports_of(path):
+    assert "lamina" not in imports_of(path, MODULES | {"lamina"}), f"{path}: the roof itself"
+    for imported in floors_of(path):
         assert imported == floor or FLOORS[imported] < FLOORS[floor], (
             f"{path.relative_to(ROOT)}: {floor} must not import {imported}"
         )
@@ -77,8 +151,8 @@ def test_imports_run_downward(path):
 
 def test_the_rule_notices_an_import_that_runs_upward(tmp_path):
     offender = tmp_path / "offender.py"
-    offender.write_text("def f():\n    from lamina import inspect\n    import lamina.train.data\n")
-    assert imports_of(offender) == {"inspect", "train"}
+    offender.write_text("def f():\n    from lamina import models\n    import lamina.train.data\n")
+    assert floors_of(offender) == {"models", "train"}
 
 
 def test_theory_needs_no_torch():
@@ -99,11 +173,17 @@ def test_keras_is_imported_by_layers_and_interchange_alone():
                 assert module.split(".")[0] != "keras", path
 
 
+def op_of(kind: str) -> Path:
+    """One file, or a folder where the kind has several algorithms."""
+    folder = SOURCE / "ops" / kind
+    return folder / "op.py" if folder.is_dir() else folder.with_suffix(".py")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_has_its_file_on_every_floor(kind):
     for place in (
         SOURCE / "theory" / f"{kind}.py",
-        SOURCE / "ops" / f"{kind}.py",
+        op_of(kind),
         SOURCE / "nn" / f"{kind}.py",
         SOURCE / "layers" / f"{kind}.py",
         ROOT / "tests" / "nn" / f"test_{kind}.py",

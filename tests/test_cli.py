@@ -82,7 +82,7 @@ def test_predict_gives_a_line_per_image_and_json_on_demand(call, run_folder, dig
 
 def test_doctor_says_what_runs_what_and_what_is_missing(call):
     from lamina.doctor import KINDS
-    from lamina.ops import native
+    from lamina.ops.runtime import native
     from lamina.train import environment
 
     code, out, _ = call("doctor", "--json")
@@ -111,7 +111,7 @@ def test_doctor_says_what_runs_what_and_what_is_missing(call):
 def test_doctor_shows_the_limits_that_were_measured(call, monkeypatch):
     from dataclasses import replace
 
-    from lamina.ops import calibration
+    from lamina.ops.tuning import calibration
 
     measured = {"peak_flops": 234e9, "bandwidth": 61e9, "exchange": 52e9}
     machines = {pass_: replace(one, **measured) for pass_, one in calibration.MACHINES.items()}
@@ -134,7 +134,7 @@ def test_doctor_finds_one_openmp_runtime_and_remarks_on_a_second():
 
 
 def test_doctor_without_kernels_says_why(call, monkeypatch):
-    from lamina.ops import native
+    from lamina.ops.runtime import native
 
     monkeypatch.setattr(native, "kernels", None)
     monkeypatch.setattr(native, "reason_for_absence", "not built: no C++ compiler was found")

@@ -16,11 +16,11 @@ from types import ModuleType
 
 from lamina import models, nn, ops, theory
 from lamina._version import __version__
-from lamina.inspect import inspect
+from lamina.inspector import inspect
 from lamina.ops import set_numerics
-from lamina.ops.memory import empty_cache
-from lamina.ops.memory_tuning import tune_memory
-from lamina.optimize import optimize, restore
+from lamina.ops.runtime.memory import empty_cache
+from lamina.ops.runtime.memory_tuning import tune_memory
+from lamina.optimiser import optimize, restore
 
 __all__ = [
     "__version__",

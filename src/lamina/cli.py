@@ -175,13 +175,13 @@ def inspect(
 
     from rich.console import Console
 
-    from lamina.inspect import inspect as account_for
-    from lamina.inspect.budgets import exceeded, parse_budgets
-    from lamina.inspect.command import check_out, format_of, parse_sizes, written
-    from lamina.inspect.dialect import is_keras, own_inputs
+    from lamina.inspector import inspect as account_for
+    from lamina.inspector.budgets import exceeded, parse_budgets
+    from lamina.inspector.command import check_out, format_of, parse_sizes, written
+    from lamina.inspector.trace.dialect import is_keras, own_inputs
     from lamina.interchange import load_keras_file
     from lamina.models.target import load_model
-    from lamina.report.inspect_table import render
+    from lamina.report.inspection.table import render
 
     # A factory may build a Keras model; only one on the torch backend is made of modules.
     os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -255,7 +255,7 @@ def layers(
     ] = None,
 ) -> None:
     """Time every kind of layer: both layouts, forward and backward apart and together."""
-    from lamina.lab import benchmark, layer_rows
+    from lamina.bench import benchmark, layer_rows
     from lamina.report.table import to_markdown
 
     for path in filter(None, (out, markdown)):
@@ -292,12 +292,12 @@ def algorithms(
     ] = None,
 ) -> None:
     """Time convolutions by each algorithm, beside the time that the theory predicts."""
-    from lamina.lab import algorithms as lab
-    from lamina.lab.benchmark import LAYOUTS
-    from lamina.lab.exponents import growth as measure_growth
-    from lamina.lab.exponents import line
-    from lamina.lab.layer_rows import facts
-    from lamina.ops.machine import measure as measure_machine
+    from lamina.bench import algorithms as lab
+    from lamina.bench.benchmark import LAYOUTS
+    from lamina.bench.exponents import growth as measure_growth
+    from lamina.bench.exponents import line
+    from lamina.bench.layer_rows import facts
+    from lamina.ops.tuning.machine import measure as measure_machine
     from lamina.report.table import to_markdown
 
     if layout not in LAYOUTS:
@@ -309,7 +309,7 @@ def algorithms(
     for path in filter(None, (out, markdown, figure)):
         _write(path, "")
     if growth:
-        from lamina.lab.figures import growth_figure
+        from lamina.bench.figures import growth_figure
 
         found = measure_growth(
             measure_machine(), seconds=seconds, on_growth=lambda one: print(line(one), flush=True)
@@ -347,7 +347,8 @@ def doctor(
     from rich.console import Console
 
     from lamina.doctor import diagnose, show
-    from lamina.ops import calibration, native
+    from lamina.ops.runtime import native
+    from lamina.ops.tuning import calibration
 
     if calibrate:
         if not native.kernels:

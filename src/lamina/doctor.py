@@ -10,8 +10,9 @@ from rich.console import Console
 from threadpoolctl import threadpool_info
 
 from lamina._version import __version__
-from lamina.ops import calibration, memory, native
-from lamina.ops.machine import processor
+from lamina.ops.runtime import memory, native
+from lamina.ops.tuning import calibration
+from lamina.ops.tuning.machine import processor
 from lamina.report.table import Column, Table, to_terminal
 from lamina.report.units import binary_bytes, percent, si
 from lamina.train.environment import version

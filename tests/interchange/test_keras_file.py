@@ -16,7 +16,7 @@ from keras import layers
 from lamina import cli
 from lamina import layers as ours
 from lamina.errors import InputError
-from lamina.inspect import inspect
+from lamina.inspector import inspect
 from lamina.interchange import load_keras_file
 
 

@@ -43,7 +43,7 @@ EXCLUDED = {
 
 PLUGIN = """
 from lamina import layers as ours
-from lamina.ops import native
+from lamina.ops.runtime import native
 import importlib, sys
 import keras
 from keras.src import layers as theirs

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lamina.ops import native
+from lamina.ops.runtime import native
 
 PEAK = Path("/proc/self/clear_refs")  # writing 5 forgets the highest resident size so far
 pytestmark = [
@@ -17,7 +17,7 @@ pytestmark = [
 
 PROGRAM = """
 import json, sys, torch
-from lamina.lab.cases import cases
+from lamina.bench.cases import cases
 shape, side = json.loads(sys.argv[1])
 torch.set_num_threads(2)
 

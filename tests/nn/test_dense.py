@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from lamina import nn, ops
-from lamina.ops import conv2d_choice, native
+from lamina.ops.runtime import native
+from lamina.ops.tuning import choice
 from tests.ops.judge import assert_as_good_as_torch
 
 from .parity import assert_agrees
@@ -38,8 +39,8 @@ def our_kernel(monkeypatch) -> list[str]:
         ran.append(problem.pass_)
         return True
 
-    monkeypatch.setattr(conv2d_choice, "beats_matrix_product", recorded)
-    monkeypatch.setattr(conv2d_choice, "leaves_dense_to_pytorch", lambda *_: False)
+    monkeypatch.setattr(choice, "beats_matrix_product", recorded)
+    monkeypatch.setattr(choice, "leaves_dense_to_pytorch", lambda *_: False)
     return ran
 
 

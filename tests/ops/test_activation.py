@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lamina import ops
-from lamina.ops import native
+from lamina.ops.runtime import native
 from lamina.theory import activation as theory
 from tests.ops.judge import LAYOUTS, assert_as_good_as_torch
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lamina import ops
-from lamina.ops import native
+from lamina.ops.runtime import native
 from tests.ops.judge import LAYOUTS, assert_as_good_as_torch
 
 pytestmark = pytest.mark.skipif("batch_norm2d" not in native.kinds(), reason="no compiler")

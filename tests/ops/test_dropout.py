@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lamina import ops
-from lamina.ops import native
+from lamina.ops.runtime import native
 from tests.ops.judge import LAYOUTS
 
 needs_kernel = pytest.mark.skipif("dropout" not in native.kinds(), reason="no compiler")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lamina import ops
-from lamina.ops import native
+from lamina.ops.runtime import native
 from lamina.theory import pool2d as theory
 from tests.ops.judge import LAYOUTS, assert_as_good_as_torch
 
@@ -322,7 +322,7 @@ def test_zero_batch():
 
 PROGRAM = """
 import sys, torch
-from lamina.ops import native
+from lamina.ops.runtime import native
 from tests.ops.test_pool2d import POOLS, compare
 native.SMALL = native.SMALL_CHANNELS_LAST = 0
 for shape in ((2, 3, 15, 17), (2, 33, 10, 12), (1, 64, 20, 6)):

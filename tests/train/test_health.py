@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lamina.inspect import inspect
+from lamina.inspector import inspect
 from lamina.train import HealthMonitor
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lamina import ops
 from lamina.layers.data_format import check_channels, from_nchw, nchw_shape, to_nchw
-from lamina.ops.conv2d_choice import check as check_algorithm
+from lamina.ops.tuning.choice import check as check_algorithm
 from lamina.theory import conv2d as theory
 from lamina.theory.cost import Cost
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lamina import ops
-from lamina.ops.pool2d import canonical_output_size
+from lamina.ops.pool2d.op import canonical_output_size
 from lamina.theory import pool2d as theory
 from lamina.theory.cost import Cost
 from lamina.theory.pool2d import AdaptiveSize

@@ -17,7 +17,7 @@ from torch.nn.parameter import Parameter
 
 from lamina import ops
 from lamina.nn import lazy
-from lamina.ops.conv2d_choice import check as check_algorithm
+from lamina.ops.tuning.choice import check as check_algorithm
 from lamina.theory import conv2d as theory
 from lamina.theory.cost import Cost
 from lamina.theory.shapes import Direction, ImageShape, Padding, Pair, image_shape

@@ -17,15 +17,12 @@ from lamina.ops.activation import (
     tanh,
 )
 from lamina.ops.batch_norm2d import batch_norm
-from lamina.ops.checks import check_floating, check_image
-from lamina.ops.conv2d import conv2d
+from lamina.ops.conv2d.op import conv2d
 from lamina.ops.dense import linear
 from lamina.ops.depthwise_conv2d import depthwise_conv2d
 from lamina.ops.dropout import drop_path, dropout, next_seed
-from lamina.ops.flop_formulas import register_formulas
-from lamina.ops.numerics import get_numerics, set_numerics
 from lamina.ops.padding import PADDING_MODES, pad2d, torch_padding
-from lamina.ops.pool2d import (
+from lamina.ops.pool2d.op import (
     adaptive_avg_pool2d,
     adaptive_max_pool2d,
     avg_pool2d,
@@ -33,6 +30,9 @@ from lamina.ops.pool2d import (
     global_max_pool2d,
     max_pool2d,
 )
+from lamina.ops.runtime.checks import check_floating, check_image
+from lamina.ops.runtime.flop_formulas import register_formulas
+from lamina.ops.runtime.numerics import get_numerics, set_numerics
 from lamina.ops.separable_conv2d import Finish, separable_block, separable_conv2d
 from lamina.ops.squeeze_excite import squeeze_excite
 

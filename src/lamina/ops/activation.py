@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lamina.ops import memory, native
-from lamina.ops.registration import differentiable_gradients
+from lamina.ops.runtime import memory, native
+from lamina.ops.runtime.registration import differentiable_gradients
 from lamina.theory import activation as theory
 from lamina.theory import validation
 

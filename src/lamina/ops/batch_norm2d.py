@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lamina.ops import memory, native
 from lamina.ops.activation import activation_epilogue
-from lamina.ops.checks import check_floating
-from lamina.ops.registration import differentiable_gradients, register
+from lamina.ops.runtime import memory, native
+from lamina.ops.runtime.checks import check_floating
+from lamina.ops.runtime.registration import differentiable_gradients, register
 
 
 def batch_norm(

@@ -14,8 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lamina.ops import checks, conv2d_choice, conv2d_native, memory, native
-from lamina.ops.registration import register
+from lamina.ops.conv2d import kernels
+from lamina.ops.runtime import checks, memory, native
+from lamina.ops.runtime.registration import register
+from lamina.ops.tuning import choice
 from lamina.theory.conv2d_problem import Pass, Problem
 
 
@@ -65,7 +67,7 @@ def _serves(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
 def _is_pytorchs(x: Tensor, weight: Tensor, rows: int) -> bool:
     """Whether the cost model predicts no gain: PyTorch's own op then costs nothing of ours."""
     problem = _problem(rows, weight, "forward")
-    return conv2d_choice.leaves_dense_to_pytorch(problem, conv2d_choice.passes(x, weight))
+    return choice.leaves_dense_to_pytorch(problem, choice.passes(x, weight))
 
 
 # ---- the op -------------------------------------------------------------------------------------
@@ -103,7 +105,7 @@ def _strides(weight: Tensor) -> tuple[int, int, int, int]:
 
 def _kernel(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     problem = _problem(x.shape[0], weight, "forward")
-    if not conv2d_choice.beats_matrix_product(problem):
+    if not choice.beats_matrix_product(problem):
         return F.linear(x, weight, bias)
     x, weight = native.row_major(x), native.row_major(weight)
     bias = None if bias is None else native.row_major(bias)
@@ -115,7 +117,7 @@ def _kernel(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         _strides(weight),
         0,
         native.address(bias),
-        *conv2d_native.geometry(problem),
+        *kernels.geometry(problem),
         0,
         0.0,
         y.data_ptr(),
@@ -125,7 +127,7 @@ def _kernel(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def _input_gradient_kernel(dy: Tensor, weight: Tensor) -> Tensor:
     problem = _problem(dy.shape[0], weight, "input_gradient")
-    if not conv2d_choice.beats_matrix_product(problem):
+    if not choice.beats_matrix_product(problem):
         return dy.mm(weight)
     dy, weight = native.row_major(dy), native.row_major(weight)
     dx = memory.empty((dy.shape[0], weight.shape[1]), dy)
@@ -134,7 +136,7 @@ def _input_gradient_kernel(dy: Tensor, weight: Tensor) -> Tensor:
         dy.data_ptr(),
         weight.data_ptr(),
         _strides(weight),
-        *conv2d_native.geometry(problem),
+        *kernels.geometry(problem),
         dx.data_ptr(),
     )
     return dx
@@ -143,7 +145,7 @@ def _input_gradient_kernel(dy: Tensor, weight: Tensor) -> Tensor:
 def _weight_gradient_kernel(x: Tensor, dy: Tensor, weight: Tensor) -> Tensor:
     """Of the weight; of ``weight`` itself only the shape counts."""
     problem = _problem(dy.shape[0], weight, "weight_gradient")
-    if not conv2d_choice.beats_matrix_product(problem):
+    if not choice.beats_matrix_product(problem):
         return dy.t().mm(x)
     x, dy = native.row_major(x), native.row_major(dy)
     gradient = memory.empty(weight.shape, x)
@@ -151,7 +153,7 @@ def _weight_gradient_kernel(x: Tensor, dy: Tensor, weight: Tensor) -> Tensor:
         "direct",
         x.data_ptr(),
         dy.data_ptr(),
-        *conv2d_native.geometry(problem),
+        *kernels.geometry(problem),
         gradient.data_ptr(),
         _strides(gradient),
     )

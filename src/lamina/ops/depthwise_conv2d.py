@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lamina.ops import checks, memory, native
 from lamina.ops.activation import activation_epilogue
-from lamina.ops.conv2d_torch import torch_conv2d
+from lamina.ops.conv2d.pytorch import torch_conv2d
 from lamina.ops.padding import window_padding
-from lamina.ops.registration import differentiable_gradients, register
+from lamina.ops.runtime import checks, memory, native
+from lamina.ops.runtime.registration import differentiable_gradients, register
 from lamina.theory import validation
 from lamina.theory.shapes import Padding, Pair, ResolvedPadding
 

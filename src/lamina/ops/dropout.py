@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lamina.ops import memory, native
-from lamina.ops.checks import check_floating
-from lamina.ops.registration import register
+from lamina.ops.runtime import memory, native
+from lamina.ops.runtime.checks import check_floating
+from lamina.ops.runtime.registration import register
 
 
 def dropout(

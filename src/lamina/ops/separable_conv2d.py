@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lamina.ops import conv2d_native, memory, native
 from lamina.ops.activation import activation_epilogue
-from lamina.ops.conv2d import conv2d
+from lamina.ops.conv2d import kernels
+from lamina.ops.conv2d.op import conv2d
 from lamina.ops.depthwise_conv2d import depthwise_conv2d
 from lamina.ops.padding import window_padding
-from lamina.ops.registration import differentiable_gradients, register
+from lamina.ops.runtime import memory, native
+from lamina.ops.runtime.registration import differentiable_gradients, register
 from lamina.theory import shapes, validation
 from lamina.theory.shapes import Padding, Pair
 
@@ -254,7 +255,7 @@ def _kernel(
 ) -> Tensor:
     parameters, (eps, stride, padding, dilation, activations, shortcut) = rest[:12], rest[12:]
     channels_last = native.is_channels_last(x)
-    images = conv2d_native.to_channels_last(x)
+    images = kernels.to_channels_last(x)
     size = _output_size(x, depthwise_weight, stride, _sides(padding), dilation)
     dense = [
         None if tensor is None else native.row_major(tensor)
@@ -279,7 +280,7 @@ def _kernel(
         0.01,
         y.data_ptr(),
     )
-    return y if channels_last else conv2d_native.from_channels_last(y)
+    return y if channels_last else kernels.from_channels_last(y)
 
 
 def _fake(x: Tensor, depthwise_weight: Tensor, pointwise_weight: Tensor, *rest: Any) -> Tensor:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lamina.ops import checks
 from lamina.ops.activation import activation as activate
 from lamina.ops.dense import linear
-from lamina.ops.pool2d import global_avg_pool2d
+from lamina.ops.pool2d.op import global_avg_pool2d
+from lamina.ops.runtime import checks
 
 
 def squeeze_excite(

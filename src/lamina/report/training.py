@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lamina.report import inspect_html
 from lamina.report.account import Account
 from lamina.report.confusion import Example, confusion_matrix, gallery
 from lamina.report.html import Html, asset, definitions, figure, page, section, stats, table, tag
+from lamina.report.inspection import page as inspect_html
 from lamina.report.layers import LayerRow, complete, layer_column, layer_table
 from lamina.report.svg import Series, line_chart
 from lamina.report.units import count, duration, percent, shape, si

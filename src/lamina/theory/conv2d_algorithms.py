@@ -27,6 +27,7 @@ Their stages and sources: ``conv2d_direct``, ``conv2d_winograd``, ``conv2d_fft``
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lamina.theory import winograd
@@ -35,6 +36,7 @@ from lamina.theory.conv2d_direct import direct, im2col, implicit_gemm, matrix_pr
 from lamina.theory.conv2d_fft import fast_fft_size, fft, fft_size
 from lamina.theory.conv2d_problem import AlgorithmCost, Problem
 from lamina.theory.conv2d_winograd import winograd_2x2, winograd_4x4, winograd_cost
+from lamina.theory.shapes import Pair
 from lamina.theory.validation import one_of
 
 if TYPE_CHECKING:
@@ -42,7 +44,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALGORITHMS",
+    "PYTORCHS",
     "complexity",
+    "cost",
     "direct",
     "fast_fft_size",
     "fft",
@@ -52,6 +56,7 @@ __all__ = [
     "matrix_product",
     "onednn",
     "why_not",
+    "why_not_window",
     "winograd_2x2",
     "winograd_4x4",
     "winograd_cost",
@@ -67,34 +72,63 @@ ALGORITHMS: dict[str, Callable[[Problem], AlgorithmCost]] = {
 }
 
 
+PYTORCHS: dict[str, Callable[[Problem], AlgorithmCost]] = {
+    "onednn": onednn,
+    "matrix_product": matrix_product,
+}
+"""PyTorch's own: of any convolution, and of a dense layer written as one."""
+
+
+def cost(algorithm: str, problem: Problem) -> AlgorithmCost:
+    """What an algorithm does, one of ours or of PyTorch's.
+
+    Raises:
+        ValueError: an algorithm of another name.
+    """
+    by_name = {**ALGORITHMS, **PYTORCHS}
+    return by_name[one_of(algorithm, "algorithm", by_name)](problem)
+
+
 def why_not(algorithm: str, problem: Problem) -> str | None:
     """What the algorithm asks for and the problem does not have; None where it applies.
 
     Raises:
         ValueError: an algorithm of another name.
     """
-    one_of(algorithm, "algorithm", ALGORITHMS)
-    if algorithm in ("direct", "im2col"):
+    reason = why_not_window(algorithm, problem.kernel_size, problem.stride, problem.dilation)
+    if reason is None and algorithm == "implicit_gemm" and any(map(any, problem.padding)):
+        return f"padding must be 0, got {problem.padding}"
+    return reason
+
+
+def why_not_window(algorithm: str, kernel_size: Pair, stride: Pair, dilation: Pair) -> str | None:
+    """``why_not`` of all that is known before an image comes."""
+    one_of(algorithm, "algorithm", {**ALGORITHMS, **PYTORCHS})
+    if algorithm not in _WINDOWS:
         return None
-    strides = [1]
-    if algorithm in ("winograd_2x2", "winograd_4x4") and problem.kernel_size == (3, 3):
-        strides.append(2)
-    if problem.stride not in [(stride, stride) for stride in strides]:
-        return f"stride must be {' or '.join(map(str, strides))}, got {problem.stride}"
-    if algorithm == "implicit_gemm":
-        if problem.kernel_size != (1, 1):
-            return f"kernel_size must be 1, got {problem.kernel_size}"
-        if any(map(any, problem.padding)):
-            return f"padding must be 0, got {problem.padding}"
-    elif algorithm != "fft":
-        # F(2x2, 5x5) has the points of F(4x4, 3x3); F(4x4, 5x5) would have 8, and swell errors.
-        sides = (3, 5) if algorithm == "winograd_2x2" else (3,)
-        if problem.kernel_size not in [(side, side) for side in sides]:
-            wanted = " or ".join(map(str, sides))
-            return f"kernel_size must be {wanted}, got {problem.kernel_size}"
-        if problem.dilation != (1, 1):
-            return f"dilation must be 1, got {problem.dilation}"
+    given = {"kernel_size": kernel_size, "stride": stride, "dilation": dilation}
+    for name, allowed in _WINDOWS[algorithm](kernel_size).items():
+        if given[name] not in [(side, side) for side in allowed]:
+            return f"{name} must be {' or '.join(map(str, allowed))}, got {given[name]}"
     return None
+
+
+_Sides = dict[str, tuple[int, ...]]
+
+
+def _winograd_window(sides: tuple[int, ...], kernel_size: Pair) -> _Sides:
+    strides = (1, 2) if kernel_size == (3, 3) else (1,)
+    return {"kernel_size": sides, "stride": strides, "dilation": (1,)}
+
+
+# F(2x2, 5x5) has the points of F(4x4, 3x3); F(4x4, 5x5) would have 8, and swell errors.
+_WINDOWS: dict[str, Callable[[Pair], _Sides]] = {
+    "winograd_2x2": partial(_winograd_window, (3, 5)),
+    "winograd_4x4": partial(_winograd_window, (3,)),
+    "fft": lambda _: {"stride": (1,)},
+    "implicit_gemm": lambda _: {"kernel_size": (1,), "stride": (1,)},
+}
+"""The square windows that an algorithm serves, by the kernel that is asked for."""
 
 
 def complexity(algorithm: str) -> sympy.Expr:

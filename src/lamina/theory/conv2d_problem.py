@@ -12,6 +12,8 @@ from lamina.theory.validation import one_of
 
 Pass = Literal["forward", "input_gradient", "weight_gradient"]
 
+PASSES: tuple[Pass, ...] = ("forward", "input_gradient", "weight_gradient")
+
 PANEL_REGISTERS = 4
 """Registers of result channels that a product works on at a time."""
 

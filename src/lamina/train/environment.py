@@ -6,7 +6,7 @@ import platform
 import torch
 
 from lamina._version import __version__
-from lamina.ops.machine import processor
+from lamina.ops.tuning.machine import processor
 
 
 def describe() -> dict[str, str]:

@@ -8,10 +8,11 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 
-from lamina.inspect.health import Epoch, diagnose
-from lamina.inspect.limits import add_health
-from lamina.inspect.observer import Observer
-from lamina.report.account import Account, Diagnosis
+from lamina.inspector.health.observer import Observer
+from lamina.inspector.health.rules import Epoch, diagnose
+from lamina.inspector.limits import add_health
+from lamina.report.account import Account
+from lamina.report.records import Diagnosis
 from lamina.train.data import ImageData
 
 __all__ = ["HealthMonitor", "sample_batches"]

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader
 
 from lamina._version import __version__
 from lamina.errors import InputError
-from lamina.inspect import inspect
-from lamina.inspect.dialect import is_keras
+from lamina.inspector import inspect
+from lamina.inspector.trace.dialect import is_keras
 from lamina.models.target import is_code, load_model
 from lamina.report.account import Account
 from lamina.report.layers import layer_table

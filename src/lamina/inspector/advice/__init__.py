@@ -1,0 +1,1 @@
+"""Changes that may pay: built, timed, and said with their evidence."""

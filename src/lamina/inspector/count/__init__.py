@@ -1,0 +1,1 @@
+"""What every operator of a trace does: operations, bytes, what is saved."""

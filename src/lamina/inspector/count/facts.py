@@ -1,0 +1,174 @@
+"""What an operator is, in words of layers: kind, kernel, channels; read from its arguments.
+
+Reading the operator rather than the module makes torch.nn, lamina.nn, Keras and plain functions
+look the same, and cannot be wrong about what ran.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from lamina.inspector.count.operators import Value
+
+__all__ = ["Fact", "fact_of"]
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One operator as a layer.
+
+    Args:
+        kind: the layer's kind, such as ``"depthwise_conv2d"``.
+        settings: what distinguishes it, in words.
+        input_shape: of the operand that flows through.
+        output_shape: of the result.
+        kernel: window in pixels, where there is one.
+        stride: pixels from window to window.
+        groups: of a convolution.
+        training: whether batch statistics were used, for a batch norm.
+    """
+
+    kind: str
+    settings: str
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    kernel: tuple[int, ...] = ()
+    stride: tuple[int, ...] = ()
+    groups: int = 1
+    training: bool = False
+
+
+Reader = Callable[[Sequence[Any], Tensor], Fact]
+_READERS: dict[str, Reader] = {}
+
+
+def _reads(*operators: str) -> Callable[[Reader], Reader]:
+    def register(reader: Reader) -> Reader:
+        _READERS.update(dict.fromkeys(operators, reader))
+        return reader
+
+    return register
+
+
+def fact_of(operator: str, args: Sequence[Any], out: Value) -> Fact | None:
+    """What one call of ``"aten.convolution"`` and the like is; ``None`` for other operators."""
+    reader = _READERS.get(operator)
+    first = out[0] if isinstance(out, tuple | list) and out else out
+    return reader(args, first) if reader and isinstance(first, Tensor) else None
+
+
+def times(sizes: Sequence[int]) -> str:
+    """Write sizes as ``3×3``."""
+    return "×".join(str(size) for size in sizes)
+
+
+def _tuple(value: int | Sequence[int], rank: int) -> tuple[int, ...]:
+    values = (value,) if isinstance(value, int) else tuple(value)
+    return values * rank if len(values) == 1 else values
+
+
+@_reads("aten.convolution", "aten._convolution")
+def _convolution(args: Sequence[Any], out: Tensor) -> Fact:
+    x, weight, _, stride, padding, dilation, transposed, _, groups = args[:9]
+    kernel = tuple(weight.shape[2:])
+    rank = len(kernel)
+    stride, padding = _tuple(stride, rank), _tuple(padding, rank)
+    dilation = _tuple(dilation, rank)
+    words = [times(kernel), f"stride {_once(stride)}" if max(stride) > 1 else ""]
+    words.append(f"padding {_once(padding)}" if max(padding) else "")
+    words.append(f"dilation {_once(dilation)}" if max(dilation) > 1 else "")
+    if transposed:
+        kind = f"conv_transpose{rank}d"
+    elif groups > 1 and groups == x.shape[1]:
+        kind = f"depthwise_conv{rank}d"
+    elif max(kernel, default=1) == 1 and groups == 1:
+        kind = f"pointwise_conv{rank}d"
+    else:
+        kind = f"conv{rank}d"
+    words.append(f"{groups} groups" if groups > 1 and not kind.startswith("depthwise") else "")
+    return Fact(
+        kind,
+        ", ".join(filter(None, words)),
+        tuple(x.shape),
+        tuple(out.shape),
+        kernel,
+        stride,
+        groups,
+    )
+
+
+def _once(sizes: Sequence[int]) -> str:
+    return str(sizes[0]) if len(set(sizes)) == 1 else times(sizes)
+
+
+@_reads("aten.native_batch_norm", "aten._native_batch_norm_legit", "aten.cudnn_batch_norm",
+        "aten._native_batch_norm_legit_no_training")  # fmt: skip
+def _batch_norm(args: Sequence[Any], out: Tensor) -> Fact:
+    training = bool(args[5]) if len(args) > 7 else False
+    kind = "batch_norm2d" if out.dim() == 4 else "batch_norm"
+    settings = "batch statistics" if training else "running statistics"
+    return Fact(kind, settings, tuple(args[0].shape), tuple(out.shape), training=training)
+
+
+def _pool(kind: str) -> Reader:
+    def read(args: Sequence[Any], out: Tensor) -> Fact:
+        rank = int(kind[-2])
+        kernel = _tuple(args[1], rank)
+        stride = _tuple(args[2], rank) if len(args) > 2 and len(args[2]) else kernel
+        settings = f"{times(kernel)}, stride {_once(stride)}"
+        return Fact(kind, settings, tuple(args[0].shape), tuple(out.shape), kernel, stride)
+
+    return read
+
+
+_READERS["aten.max_pool2d_with_indices"] = _pool("max_pool2d")
+_READERS["aten.max_pool3d_with_indices"] = _pool("max_pool3d")
+_READERS["aten.avg_pool2d"] = _pool("avg_pool2d")
+_READERS["aten.avg_pool3d"] = _pool("avg_pool3d")
+
+
+def _adaptive(operation: str) -> Reader:
+    def read(args: Sequence[Any], out: Tensor) -> Fact:
+        size = tuple(args[1])
+        whole = max(size) == 1
+        kind = f"global_{operation}_pool2d" if whole else f"adaptive_{operation}_pool2d"
+        settings = "" if whole else f"to {times(size)}"
+        return Fact(kind, settings, tuple(args[0].shape), tuple(out.shape))
+
+    return read
+
+
+_READERS["aten._adaptive_avg_pool2d"] = _adaptive("avg")
+_READERS["aten.adaptive_max_pool2d"] = _adaptive("max")
+
+
+@_reads("aten.mean", "aten.amax")
+def _reduce(args: Sequence[Any], out: Tensor) -> Fact:
+    x, rank = args[0], args[0].dim()
+    dims = sorted(d % rank for d in args[1]) if len(args) > 1 and isinstance(args[1], list) else []
+    image = rank == 4 and dims in ([2, 3], [1, 2])
+    return Fact("global_avg_pool2d" if image else "mean", "", tuple(x.shape), tuple(out.shape))
+
+
+@_reads("aten.addmm")
+def _dense_with_bias(args: Sequence[Any], out: Tensor) -> Fact:
+    return Fact("dense", "", tuple(args[1].shape), tuple(out.shape))
+
+
+@_reads("aten.mm", "aten.linear")
+def _dense(args: Sequence[Any], out: Tensor) -> Fact:
+    return Fact("dense", "", tuple(args[0].shape), tuple(out.shape))
+
+
+@_reads(
+    "aten._scaled_dot_product_flash_attention_for_cpu",
+    "aten._scaled_dot_product_flash_attention",
+    "aten._scaled_dot_product_efficient_attention",
+)
+def _attention(args: Sequence[Any], out: Tensor) -> Fact:
+    settings = f"{args[0].shape[1]} heads" if args[0].dim() == 4 else ""
+    return Fact("attention", settings, tuple(args[0].shape), tuple(out.shape))

@@ -1,0 +1,1 @@
+"""Whether training is healthy: what is seen of each layer, and what it means."""

@@ -1,0 +1,206 @@
+"""Is training healthy? Rules over what was seen: pure functions of numbers.
+
+Every rule names its measured value and its threshold. The thresholds are starting points; each
+was tried on a planted fault and on healthy controls.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean, median
+from typing import Protocol
+
+from lamina.report.records import Diagnosis, Health
+
+__all__ = ["Epoch", "diagnose", "diagnose_epochs", "diagnose_layers", "diagnose_losses"]
+
+VANISHING = 1e-7
+"""Mean absolute gradient below which a layer does not learn in float32."""
+EXPLODING = 1e3
+"""Mean absolute gradient above which a step of any usual learning rate destroys the weights."""
+LARGEST_UPDATE = 10.0
+SMALLEST_UPDATE = 1e-8
+"""Bounds of the norm of an update over the norm of its weights."""
+RECKLESS_UPDATE = 0.1
+"""Update over weight above which a loss that does not fall is laid to the learning rate."""
+DEAD = 0.5
+"""Share of channels that never fire."""
+STATISTICS = 3.0
+"""Distance of running and batch mean, in batch deviations."""
+GAP = 0.15
+"""Training accuracy above validation accuracy."""
+LEARNT = 0.9
+"""Training accuracy that a network large enough reaches."""
+PLATEAU = 0.05
+"""Relative fall of the training loss over the last third of the epochs."""
+
+Key = tuple[str, int]
+
+
+class Epoch(Protocol):
+    """Means over an epoch, such as ``report.training.EpochMetrics``; accuracies are shares of 1."""
+
+    @property
+    def train_loss(self) -> float:
+        """Mean loss of the training images."""
+
+    @property
+    def validation_loss(self) -> float:
+        """Mean loss of the validation images."""
+
+    @property
+    def train_accuracy(self) -> float:
+        """Share of the training images that were classified right."""
+
+    @property
+    def validation_accuracy(self) -> float:
+        """Share of the validation images that were classified right."""
+
+
+def diagnose(
+    health: Mapping[Key, Health],
+    order: Sequence[Key],
+    losses: Sequence[float] = (),
+    epochs: Sequence[Epoch] = (),
+) -> list[Diagnosis]:
+    """All findings, the gravest first.
+
+    Args:
+        health: of each layer, by name and call index.
+        order: the layers from input to output.
+        losses: the training loss of each step.
+        epochs: what each epoch reached.
+    """
+    return [
+        *diagnose_losses(losses, health),
+        *diagnose_layers(health, order),
+        *diagnose_epochs(epochs),
+    ]
+
+
+def diagnose_losses(losses: Sequence[float], health: Mapping[Key, Health]) -> list[Diagnosis]:
+    """A loss that is not finite, or that grows under large updates."""
+    updates = [h.update_ratio for h in health.values() if h.update_ratio is not None]
+    finite = [ratio for ratio in updates if math.isfinite(ratio)]
+    broken = next((step for step, loss in enumerate(losses) if not math.isfinite(loss)), None)
+    if broken is not None:
+        return [
+            Diagnosis("loss_not_finite", "loss", float(broken), 0.0,
+                      f"the loss is not finite from step {broken} on: lower the learning rate, or "
+                      "clip the gradients")
+        ]  # fmt: skip
+    largest = max(finite, default=None)
+    if largest is not None and largest > LARGEST_UPDATE:
+        return [_too_fast(largest, LARGEST_UPDATE)]
+    if largest is not None and largest < SMALLEST_UPDATE:
+        return [
+            Diagnosis("learning_rate_too_low", "optimiser", largest, SMALLEST_UPDATE,
+                      f"no update is larger than {largest:.1e} of the weights that it changes: "
+                      "less than float32 resolves; raise the learning rate (0.001 is usual)")
+        ]  # fmt: skip
+    if len(losses) >= 6 and finite:
+        third = len(losses) // 3
+        grew = fmean(losses[-third:]) >= losses[0]
+        typical = median(finite)
+        if grew and typical > RECKLESS_UPDATE:
+            return [_too_fast(typical, RECKLESS_UPDATE)]
+    return []
+
+
+def _too_fast(ratio: float, threshold: float) -> Diagnosis:
+    return Diagnosis(
+        "learning_rate_too_high",
+        "optimiser",
+        ratio,
+        threshold,
+        f"an update is {ratio:.2g} times as large as the weights that it changes: lower the "
+        "learning rate (0.001 is usual)",
+    )
+
+
+def diagnose_layers(health: Mapping[Key, Health], order: Sequence[Key]) -> list[Diagnosis]:
+    """Gradients that vanish or explode, channels that died, statistics that lag behind."""
+    found = [*_gradients(health, order)]
+    for key in order:
+        seen, where = health.get(key, Health()), _label(key)
+        if seen.dead is not None and seen.dead > DEAD:
+            found.append(
+                Diagnosis("dead_channels", where, seen.dead, DEAD,
+                          f"{seen.dead:.0%} of its channels are zero for every image seen: the "
+                          "bias before it is too low or an update was too large; a leaky "
+                          "activation or a lower learning rate keeps them alive")
+            )  # fmt: skip
+        if seen.statistics_gap is not None and seen.statistics_gap > STATISTICS:
+            found.append(
+                Diagnosis("statistics_lag", where, seen.statistics_gap, STATISTICS,
+                          f"its running mean is {seen.statistics_gap:.2g} deviations away from the "
+                          "batch's: evaluation will differ from training; raise the momentum or "
+                          "train longer")
+            )  # fmt: skip
+    return found
+
+
+def _gradients(health: Mapping[Key, Health], order: Sequence[Key]) -> list[Diagnosis]:
+    learning = [(key, health[key]) for key in order if key in health
+                and health[key].gradient_mean is not None]  # fmt: skip
+    # Gradients come from the output: the layer nearest to it, the last, is where each fault starts.
+    broken = [key for key, seen in learning if not math.isfinite(seen.gradient_norm or 0.0)]
+    if broken:
+        return [
+            Diagnosis("exploding_gradient", _label(broken[-1]), math.inf, EXPLODING,
+                      f"from here towards the input the gradient of {len(broken)} of "
+                      f"{len(learning)} layers with weights is not finite: lower the learning "
+                      "rate, clip the gradients, or normalise")
+        ]  # fmt: skip
+    exploded = [(key, seen) for key, seen in learning if (seen.gradient_mean or 0.0) > EXPLODING]
+    if exploded:
+        key, seen = exploded[-1]
+        return [
+            Diagnosis("exploding_gradient", _label(key), seen.gradient_mean or 0.0, EXPLODING,
+                      f"its mean |gradient| is {seen.gradient_mean:.1e}, and {len(exploded)} of "
+                      f"{len(learning)} layers with weights, towards the input, are no better: "
+                      "normalise, start from smaller weights, or clip the gradients")
+        ]  # fmt: skip
+    vanished = [(key, seen) for key, seen in learning if (seen.gradient_mean or 0.0) < VANISHING]
+    if not vanished:
+        return []
+    key, seen = vanished[-1]
+    return [
+        Diagnosis("vanishing_gradient", _label(key), seen.gradient_mean or 0.0, VANISHING,
+                  f"its mean |gradient| is {seen.gradient_mean:.1e}, and {len(vanished)} of "
+                  f"{len(learning)} layers with weights, towards the input, learn nothing: batch "
+                  "normalisation or residual connections carry the gradient through")
+    ]  # fmt: skip
+
+
+def _label(key: Key) -> str:
+    return f"{key[0]}#{key[1]}" if key[1] else key[0]
+
+
+def diagnose_epochs(epochs: Sequence[Epoch]) -> list[Diagnosis]:
+    """Over-fitting and under-fitting, by the gap between training and validation."""
+    if len(epochs) < 3:
+        return []
+    last = epochs[-1]
+    gap = last.train_accuracy - last.validation_accuracy
+    best = min(epoch.validation_loss for epoch in epochs)
+    rose = last.validation_loss / best - 1 if best > 0 else 0.0
+    if gap > GAP:
+        rises = f"; the validation loss is {rose:.0%} above its best" if rose > 0.05 else ""
+        return [
+            Diagnosis("over_fitting", "model", gap, GAP,
+                      f"training accuracy is {gap:.0%} above validation accuracy{rises}: more "
+                      "images, augmentation, weight decay, dropout, or fewer parameters")
+        ]  # fmt: skip
+    third = max(1, len(epochs) // 3)
+    earlier = fmean(e.train_loss for e in epochs[-2 * third : -third])
+    fall = 1 - fmean(e.train_loss for e in epochs[-third:]) / earlier if earlier > 0 else 0.0
+    if last.train_accuracy < LEARNT and fall < PLATEAU:
+        return [
+            Diagnosis("under_fitting", "model", last.train_accuracy, LEARNT,
+                      f"training accuracy stays at {last.train_accuracy:.0%} and validation is as "
+                      "good: the network is too small for this task, or held back by its "
+                      "regularisation or learning rate")
+        ]  # fmt: skip
+    return []

@@ -1,0 +1,1 @@
+"""A model run once, without data and unchanged: every operator, and which module called it."""

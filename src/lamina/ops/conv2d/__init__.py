@@ -1,0 +1,1 @@
+"""Convolution: the op, and each algorithm in its three passes."""

@@ -1,0 +1,329 @@
+"""Convolution: windows of the image, each multiplied by a bank of kernels.
+
+    y[n, o, i, j] = bias[o] + sum over c, u, v of weight[o, c, u, v] · x[n, c, i·s+u·d−p, j·s+v·d−p]
+
+Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning" (2016), section 2.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lamina.ops.activation import activation_epilogue
+from lamina.ops.conv2d import fft, im2col, kernels, pytorch
+from lamina.ops.conv2d.pytorch import torch_conv2d
+from lamina.ops.depthwise_conv2d import depthwise_conv2d
+from lamina.ops.padding import window_padding
+from lamina.ops.runtime import checks, native
+from lamina.ops.runtime.registration import differentiable_gradients, register
+from lamina.ops.tuning import choice
+from lamina.theory import shapes, validation
+from lamina.theory.conv2d_problem import Pass, Problem
+from lamina.theory.shapes import Padding, Pair, ResolvedPadding
+
+
+def conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Pair = 1,
+    padding: Padding = 0,
+    dilation: int | Pair = 1,
+    groups: int = 1,
+    *,
+    algorithm: str = "auto",
+    activation: str | None = None,
+    negative_slope: float = 0.01,
+) -> Tensor:
+    """Convolve an image with a bank of kernels.
+
+    Args:
+        x: (N, C, H, W) or (C, H, W), any memory format.
+        weight: (out_channels, C / groups, kernel height, kernel width).
+        bias: (out_channels,).
+        stride: pixels from one window to the next, at least 1.
+        padding: pixels of zeros: one number, (height, width), ((top, bottom), (left, right)),
+            ``"same"`` (TensorFlow's rule, at any stride) or ``"valid"``.
+        dilation: pixels from one tap to the next, at least 1.
+        groups: into how many independent convolutions the channels are split.
+        algorithm: ``"auto"`` takes for each of the three passes the one that the cost model of
+            ``theory.conv2d`` predicts to be the fastest on this machine. ``"direct"`` is the sum
+            in our kernel, ``"winograd"`` takes a quarter to two thirds of its products (3×3 or
+            5×5 kernels at stride 1, 3×3 at stride 2; dilation 1, one group), ``"im2col"`` copies
+            windows to a matrix, ``"fft"`` multiplies spectra (stride 1), ``"onednn"`` is PyTorch's
+            own, which also serves other dtypes than float32, other devices, function transforms
+            and autocast whatever is asked for.
+        activation: applied to the result: "relu", "relu6", "leaky_relu", "silu", "hardswish" or
+            None. Without gradients it costs no pass over memory of its own.
+        negative_slope: of leaky_relu.
+
+    Returns:
+        (N, out_channels, H', W') with
+        H' = floor((H + top + bottom − dilation · (kernel height − 1) − 1) / stride) + 1;
+        channels-last where the input or the weight is.
+
+    Raises:
+        ValueError: a wrong rank, channel count or argument; a kernel larger than the padded input;
+            an algorithm that does not serve this window, or ``"winograd"`` after
+            ``set_numerics("strict")``.
+        TypeError: an integer input, or two dtypes outside of autocast.
+
+    Example:
+        >>> import torch
+        >>> conv2d(torch.ones(1, 1, 4, 4), torch.ones(1, 1, 3, 3), stride=2, padding="same")
+        tensor([[[[9., 6.],
+                  [6., 4.]]]])
+    """
+    stride = validation.positive_pair(stride, "stride")
+    dilation = validation.positive_pair(dilation, "dilation")
+    checks.check_image(x, "conv2d", weight.shape[1] * groups)
+    checks.check_same_dtype(x, weight, "conv2d")
+    if algorithm == "auto" and groups > 1 and weight.shape[1] == 1:
+        return depthwise_conv2d(
+            x,
+            weight,
+            bias,
+            stride,
+            padding,
+            dilation,
+            activation=activation,
+            negative_slope=negative_slope,
+        )
+    resolved = window_padding(x, weight, stride, padding, dilation)
+    choice.check(algorithm, (weight.shape[2], weight.shape[3]), stride, dilation, groups)
+    name = activation or "none"
+    if (
+        not _serves(x, weight, bias)
+        or algorithm == "onednn"
+        or _is_pytorchs(x, weight, stride, resolved, dilation, groups, algorithm)
+    ):
+        z = torch_conv2d(x, weight, bias, stride, resolved, dilation, groups)
+        return activation_epilogue(z, name, negative_slope)
+    fuses = name in native.ACTIVATIONS and not _differentiates(x, weight, bias)
+    images = x if x.dim() == 4 else x.unsqueeze(0)
+    y: Tensor = convolve(
+        images,
+        weight,
+        None,
+        bias,
+        stride,
+        (*resolved[0], *resolved[1]),
+        dilation,
+        groups,
+        algorithm,
+        name if fuses else "none",
+        negative_slope,
+    )
+    y = y if x.dim() == 4 else y.squeeze(0)
+    return y if fuses else activation_epilogue(y, name, negative_slope)
+
+
+def _serves(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    # Under autocast a convolution is PyTorch's, which casts.
+    return native.serves(x, weight, bias) and not torch.is_autocast_enabled("cpu")
+
+
+def _differentiates(*tensors: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
+def _is_pytorchs(
+    x: Tensor,
+    weight: Tensor,
+    stride: Pair,
+    padding: ResolvedPadding,
+    dilation: Pair,
+    groups: int,
+    algorithm: str,
+) -> bool:
+    """Whether auto takes PyTorch's own op: it then costs nothing of ours."""
+    if algorithm != "auto" or not native.sizes_are_known(x):
+        return False  # the op chooses when it runs
+    images = x if x.dim() == 4 else x.unsqueeze(0)
+    case = _problem(images, weight, stride, (*padding[0], *padding[1]), dilation, groups, "forward")
+    return choice.leaves_to_pytorch(case, choice.passes(x, weight))
+
+
+# ---- the op: what an algorithm's passes have in common ------------------------------------------
+
+
+def _problem(
+    x: Tensor,
+    weight: Tensor,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    pass_: Pass,
+) -> Problem:
+    """Of real tensors: their sizes are known."""
+    return _remembered_problem(
+        tuple(x.shape),
+        tuple(weight.shape),
+        tuple(stride),
+        tuple(padding),
+        tuple(dilation),
+        groups,
+        pass_,
+        torch.get_num_threads(),
+        native.lanes(),
+        native.is_channels_last(x),
+    )
+
+
+def _problem_of(
+    input_shape: Any,
+    weight_shape: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    pass_: Pass = "forward",
+    threads: int = 1,
+    lanes: int = 1,
+    channels_last: bool = True,
+) -> Problem:
+    top, bottom, left, right = padding
+    kernel_size, sides = weight_shape[2:], ((top, bottom), (left, right))
+    rows, columns = shapes.window_output_size(input_shape[2:], kernel_size, stride, sides, dilation)
+    return Problem(
+        input_shape,
+        (input_shape[0], weight_shape[0], rows, columns),
+        kernel_size,
+        stride,
+        sides,
+        dilation,
+        groups,
+        pass_,
+        threads,
+        lanes=lanes,
+        channels_last=channels_last,
+    )
+
+
+# What a small convolution takes is of the order of what working this out takes.
+_remembered_problem = lru_cache(maxsize=4096)(_problem_of)
+
+
+def _is_channels_last(x: Tensor, weight: Tensor) -> bool:
+    """Of the output: PyTorch's rule."""
+    return native.is_channels_last(x) or (
+        native.is_channels_last(weight) and not weight.is_contiguous()
+    )
+
+
+def _kernel(
+    x: Tensor,
+    weight: Tensor,
+    scale: Tensor | None,
+    shift: Tensor | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    algorithm: str,
+    activation: str,
+    negative_slope: float,
+) -> Tensor:
+    problem = _problem(x, weight, stride, padding, dilation, groups, "forward")
+    chosen = choice.resolve(algorithm, problem)
+    channels_last = _is_channels_last(x, weight)
+    if chosen in kernels.ALGORITHMS:
+        return kernels.forward(
+            chosen, x, weight, scale, shift, problem, activation, negative_slope, channels_last
+        )
+    if chosen == "im2col":
+        y = im2col.forward(x, weight, problem)
+    elif chosen == "fft":
+        y = fft.forward(x, weight, problem)
+    else:
+        y = pytorch.forward(x, weight, problem)
+    if scale is not None:
+        y = y * scale[:, None, None]
+    if shift is not None:
+        y = y + shift[:, None, None]
+    return native.in_layout(activation_epilogue(y, activation, negative_slope), channels_last)
+
+
+def _fake(x: Tensor, weight: Tensor, scale: Any, shift: Any, *options: Any) -> Tensor:
+    stride, padding, dilation, groups, *_ = options
+    # Sizes may be symbols, which nothing remembers.
+    problem = _problem_of(
+        tuple(x.shape), tuple(weight.shape), stride, tuple(padding), dilation, groups
+    )
+    return native.fake_empty(x, problem.output_shape, _is_channels_last(x, weight))
+
+
+def _gradient_kernel(
+    pass_: Pass,
+    x: Tensor,
+    dy: Tensor,
+    weight: Tensor,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    algorithm: str,
+) -> Tensor:
+    problem = _problem(x, weight, stride, padding, dilation, groups, pass_)
+    chosen = choice.resolve(algorithm, problem)
+    if chosen in kernels.ALGORITHMS:
+        gradient: Tensor = getattr(kernels, pass_)(chosen, x, dy, weight, problem)
+        return gradient
+    module = {"im2col": im2col, "fft": fft}.get(chosen, pytorch)
+    gradient = getattr(module, pass_)(x, dy, weight, problem)
+    like = x if pass_ == "input_gradient" else weight
+    return native.in_layout(gradient, native.is_channels_last(like))
+
+
+def _context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, weight, _, shift, *ctx.options = inputs
+    ctx.options = ctx.options[:5]
+    ctx.has_bias = shift is not None
+    ctx.save_for_backward(x, weight)
+
+
+def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    x, weight = ctx.saved_tensors
+    for_x, for_weight, _, for_bias = ctx.needs_input_grad[:4]
+    bias_gradient = dy.sum((0, 2, 3)) if for_bias else None
+    if torch.is_grad_enabled():
+
+        def forward(x: Tensor, weight: Tensor) -> Tensor:
+            stride, (top, bottom, left, right), dilation, groups, _ = ctx.options
+            return torch_conv2d(
+                x, weight, None, stride, ((top, bottom), (left, right)), dilation, groups
+            )
+
+        dx, dweight = differentiable_gradients(forward, (x, weight), dy)
+    else:
+        dx = _input_gradient(x, dy, weight, *ctx.options) if for_x else None
+        dweight = _weight_gradient(x, dy, weight, *ctx.options) if for_weight else None
+    return dx, dweight, None, bias_gradient, *(None,) * 7
+
+
+_WINDOW = "int[] stride, SymInt[] padding, int[] dilation, int groups, str algorithm"
+_input_gradient = register(
+    f"conv2d_input_gradient(Tensor x, Tensor dy, Tensor weight, {_WINDOW}) -> Tensor",
+    partial(_gradient_kernel, "input_gradient"),
+    lambda x, dy, weight, *_: native.fake_empty(x, x.shape, native.is_channels_last(x)),
+)
+_weight_gradient = register(
+    f"conv2d_weight_gradient(Tensor x, Tensor dy, Tensor weight, {_WINDOW}) -> Tensor",
+    partial(_gradient_kernel, "weight_gradient"),
+    lambda x, dy, weight, *_: native.fake_empty(
+        weight, weight.shape, native.is_channels_last(weight)
+    ),
+)
+convolve = register(
+    f"conv2d(Tensor x, Tensor weight, Tensor? scale, Tensor? shift, {_WINDOW}, str activation, "
+    "float negative_slope) -> Tensor",
+    _kernel,
+    _fake,
+    setup_context=_context,
+    backward=_backward,
+)

@@ -1,0 +1,1 @@
+"""Pooling: the op, over windows and over the whole image, and PyTorch's own."""

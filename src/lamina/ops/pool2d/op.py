@@ -1,0 +1,340 @@
+"""Pooling: the maximum or the mean of every window, or of the whole image.
+
+Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning" (2016), section 3.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lamina.ops.pool2d import over_image, windows
+from lamina.ops.pool2d.pytorch import torch_avg_pool2d, torch_max_pool2d
+from lamina.ops.runtime import checks, native
+from lamina.theory import shapes, validation
+from lamina.theory.pool2d import check_pool_padding
+from lamina.theory.shapes import Padding, Pair, ResolvedPadding
+
+OutputSize = int | None | tuple[int | None, int | None]
+"""(H', W'); one number for both; None keeps the input's."""
+
+
+def max_pool2d(
+    x: Tensor,
+    kernel_size: int | Pair,
+    stride: int | Pair | None = None,
+    padding: Padding = 0,
+    dilation: int | Pair = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """The largest value of every window; padding counts as −∞, NaN wins.
+
+    Args:
+        x: (N, C, H, W) or (C, H, W), any memory format.
+        kernel_size: window in pixels.
+        stride: pixels from one window to the next; None takes ``kernel_size``.
+        padding: one number, (height, width), ((top, bottom), (left, right)), ``"same"``
+            (TensorFlow's rule) or ``"valid"``; at most half of the dilated window on each side.
+        dilation: pixels from one tap to the next.
+        ceil_mode: keep a last window that hangs over the end.
+        return_indices: also return where the maximum was: row · W + column, int64.
+
+    Returns:
+        (N, C, H', W'), or that and the indices. The gradient goes to the first maximum.
+
+    Raises:
+        ValueError: a wrong rank or argument; a window larger than the padded input.
+        TypeError: an integer input.
+
+    Example:
+        >>> max_pool2d(torch.arange(16.0).reshape(1, 1, 4, 4), 2)
+        tensor([[[[ 5.,  7.],
+                  [13., 15.]]]])
+    """
+    checks.check_floating(x, "max_pool2d")
+    kernel_size, stride, dilation = _window(kernel_size, stride, dilation)
+    resolved, output_size = _fit(x, kernel_size, stride, padding, dilation, ceil_mode, "max_pool2d")
+    if kernel_size[0] * kernel_size[1] <= windows.BYTE_TAPS and _serves(x, resolved):
+        window = (kernel_size, stride, (*resolved[0], *resolved[1]), dilation, output_size)
+        pooled, indices = _native_max_pool2d(x, window, return_indices)
+    else:
+        pooled, indices = torch_max_pool2d(
+            x, kernel_size, stride, resolved, dilation, output_size, ceil_mode, return_indices
+        )
+    return (pooled, indices) if indices is not None else pooled
+
+
+def _serves(x: Tensor, padding: ResolvedPadding) -> bool:
+    """Whether a kernel computes; PyTorch's pools take other padding than even by several ops."""
+    (top, bottom), (left, right) = padding
+    by_one_op = top == bottom and left == right
+    return native.serves(x) and not (by_one_op and native.is_small(x))
+
+
+def _native_max_pool2d(
+    x: Tensor, window: windows.MaxWindow, return_indices: bool
+) -> tuple[Tensor, Tensor | None]:
+    batch = _as_batch(x)
+    if not return_indices and not (torch.is_grad_enabled() and x.requires_grad):
+        return _unbatch(windows.max_pool_inference(batch, *window), x), None
+    pooled, places = windows.max_pool(batch, *window)
+    if not return_indices:
+        return _unbatch(pooled, x), None
+    indices, _ = windows.indices_of(places, x.shape[-2:], *window)
+    return _unbatch(pooled, x), _unbatch(indices, x)
+
+
+def avg_pool2d(
+    x: Tensor,
+    kernel_size: int | Pair,
+    stride: int | Pair | None = None,
+    padding: Padding = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """The mean of every window.
+
+    Args:
+        x: (N, C, H, W) or (C, H, W), any memory format.
+        kernel_size: window in pixels.
+        stride: pixels from one window to the next; None takes ``kernel_size``.
+        padding: as for ``max_pool2d``, of zeros.
+        ceil_mode: keep a last window that hangs over the end.
+        count_include_pad: divide by the window's size within the padded image; False divides by the
+            number of real pixels (TensorFlow's rule).
+        divisor_override: divide by this number in the place of either.
+
+    Returns:
+        (N, C, H', W').
+
+    Raises:
+        ValueError: a wrong rank or argument; a window larger than the padded input.
+        TypeError: an integer input.
+
+    Example:
+        >>> ones = torch.ones(1, 1, 3, 3)
+        >>> avg_pool2d(ones, 2, padding="same")
+        tensor([[[[1.0000, 0.5000],
+                  [0.5000, 0.2500]]]])
+        >>> avg_pool2d(ones, 2, padding="same", count_include_pad=False)
+        tensor([[[[1., 1.],
+                  [1., 1.]]]])
+    """
+    checks.check_floating(x, "avg_pool2d")
+    kernel_size, stride, _ = _window(kernel_size, stride, 1)
+    if divisor_override is not None:
+        validation.positive_int(divisor_override, "divisor_override")
+    resolved, output_size = _fit(x, kernel_size, stride, padding, (1, 1), ceil_mode, "avg_pool2d")
+    if _serves(x, resolved):
+        window = (kernel_size, stride, (*resolved[0], *resolved[1]), output_size)
+        divisor = divisor_override or 0
+        pooled = windows.average_pool(_as_batch(x), *window, count_include_pad, divisor)
+        return _unbatch(pooled, x)
+    return torch_avg_pool2d(
+        x,
+        kernel_size,
+        stride,
+        resolved,
+        output_size,
+        ceil_mode,
+        count_include_pad,
+        divisor_override,
+    )
+
+
+def adaptive_avg_pool2d(x: Tensor, output_size: OutputSize) -> Tensor:
+    """The mean of H'×W' windows that together cover the image.
+
+    Window i along an axis runs from floor(i · n / n') to ceil((i + 1) · n / n').
+
+    Args:
+        x: (N, C, H, W) or (C, H, W), any memory format.
+        output_size: (H', W'), one number for both, None for the input's own.
+
+    Returns:
+        (N, C, H', W').
+
+    Raises:
+        ValueError: a wrong rank or a size below 1.
+        TypeError: an integer input.
+
+    Example:
+        >>> adaptive_avg_pool2d(torch.arange(9.0).reshape(1, 3, 3), (1, None))
+        tensor([[[3., 4., 5.]]])
+    """
+    checks.check_image(x, "adaptive_avg_pool2d")
+    checks.check_floating(x, "adaptive_avg_pool2d")
+    size = _fill(output_size, x)
+    if native.serves(x):
+        if size == (1, 1):
+            return global_avg_pool2d(x)
+        if (bins := _equal_bins(x, size)) is not None:
+            return avg_pool2d(x, bins)
+    return F.adaptive_avg_pool2d(x, size)
+
+
+def adaptive_max_pool2d(
+    x: Tensor, output_size: OutputSize, return_indices: bool = False
+) -> Tensor | tuple[Tensor, Tensor]:
+    """The largest value of H'×W' windows that together cover the image; windows as for the mean.
+
+    Args:
+        x: (N, C, H, W) or (C, H, W), any memory format.
+        output_size: (H', W'), one number for both, None for the input's own.
+        return_indices: also return where the maximum was: row · W + column, int64.
+
+    Returns:
+        (N, C, H', W'), or that and the indices.
+
+    Raises:
+        ValueError: a wrong rank or a size below 1.
+        TypeError: an integer input.
+
+    Example:
+        >>> adaptive_max_pool2d(torch.arange(9.0).reshape(1, 3, 3), 1)
+        tensor([[[8.]]])
+    """
+    checks.check_image(x, "adaptive_max_pool2d")
+    checks.check_floating(x, "adaptive_max_pool2d")
+    size = _fill(output_size, x)
+    if native.serves(x) and (bins := _equal_bins(x, size)) is not None:
+        return max_pool2d(x, bins, return_indices=return_indices)
+    if return_indices:
+        pooled, indices = F.adaptive_max_pool2d(x, size, return_indices=True)
+        return pooled, indices
+    return F.adaptive_max_pool2d(x, size)
+
+
+def global_avg_pool2d(x: Tensor, keepdims: bool = True) -> Tensor:
+    """The mean over all pixels: (N, C, 1, 1), or (N, C) without ``keepdims``.
+
+    Source: Lin, Chen and Yan, "Network In Network" (2013), section 3.2.
+
+    Raises:
+        ValueError: a wrong rank.
+        TypeError: an integer input.
+
+    Example:
+        >>> global_avg_pool2d(torch.arange(8.0).reshape(1, 2, 2, 2), keepdims=False)
+        tensor([[1.5000, 5.5000]])
+    """
+    checks.check_image(x, "global_avg_pool2d")
+    checks.check_floating(x, "global_avg_pool2d")
+    if native.serves(x):
+        pooled = _unbatch(over_image.global_average(_as_batch(x)), x)
+        return pooled if keepdims else pooled.flatten(-3)
+    if x.stride(-3) == 1 and x.shape[-3] > 1:
+        # In the order of the memory: else PyTorch makes the gradient in the other, and copies it.
+        means = x.movedim(-3, -1).mean((-3, -2), keepdim=keepdims)
+        return means.movedim(-1, -3) if keepdims else means
+    return x.mean((-2, -1), keepdim=keepdims)
+
+
+def global_max_pool2d(x: Tensor, keepdims: bool = True) -> Tensor:
+    """The maximum over all pixels: (N, C, 1, 1), or (N, C) without ``keepdims``.
+
+    Equal maxima share the gradient, as in TensorFlow's ``reduce_max``;
+    ``adaptive_max_pool2d(x, 1)`` gives it all to the first, as PyTorch's pools do.
+
+    Raises:
+        ValueError: a wrong rank.
+        TypeError: an integer input.
+
+    Example:
+        >>> global_max_pool2d(torch.arange(8.0).reshape(1, 2, 2, 2), keepdims=False)
+        tensor([[3., 7.]])
+    """
+    checks.check_image(x, "global_max_pool2d")
+    checks.check_floating(x, "global_max_pool2d")
+    if native.serves(x):
+        pooled = _unbatch(over_image.global_max(_as_batch(x)), x)
+        return pooled if keepdims else pooled.flatten(-3)
+    return x.amax((-2, -1), keepdim=keepdims)
+
+
+def canonical_output_size(output_size: OutputSize) -> tuple[int | None, int | None]:
+    """(H', W') with None for the input's own; the check that a constructor makes.
+
+    Raises:
+        ValueError: not one or two of positive integer and None.
+    """
+    both = tuple(output_size) if isinstance(output_size, tuple | list) else (output_size,) * 2
+    if len(both) != 2:
+        raise ValueError(f"output_size must be one number or (height, width), got {output_size!r}")
+    height, width = (
+        None if size is None else validation.positive_int(size, "output_size") for size in both
+    )
+    return height, width
+
+
+def _fill(output_size: OutputSize, x: Tensor) -> Pair:
+    height, width = canonical_output_size(output_size)
+    return x.shape[-2] if height is None else height, x.shape[-1] if width is None else width
+
+
+def _as_batch(x: Tensor) -> Tensor:
+    """The kernels take batches: (C, H, W) goes as a batch of one."""
+    return x if x.dim() == 4 else x.unsqueeze(0)
+
+
+def _unbatch(pooled: Tensor, x: Tensor) -> Tensor:
+    return pooled if x.dim() == 4 else pooled.squeeze(0)
+
+
+def _equal_bins(x: Tensor, output_size: Pair) -> Pair | None:
+    """An adaptive pool's bins where they are the windows of a plain pool, side by side."""
+    (height, width), (rows, columns) = x.shape[-2:], output_size
+    return None if height % rows or width % columns else (height // rows, width // columns)
+
+
+def _window(
+    kernel_size: int | Pair, stride: int | Pair | None, dilation: int | Pair
+) -> tuple[Pair, Pair, Pair]:
+    kernel_size = validation.positive_pair(kernel_size, "kernel_size")
+    stride = kernel_size if stride is None else validation.positive_pair(stride, "stride")
+    return kernel_size, stride, validation.positive_pair(dilation, "dilation")
+
+
+def _fit(
+    x: Tensor,
+    kernel_size: Pair,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    ceil_mode: bool,
+    op: str,
+) -> tuple[ResolvedPadding, Pair]:
+    """The padding in pixels for this input, and how many windows fit."""
+    checks.check_image(x, op)
+    arguments = (x.shape[-2], x.shape[-1], kernel_size, stride, padding, dilation, ceil_mode)
+    # Working it out takes as long as pooling a small image. What could equal something invalid,
+    # (1, 1.0) say, is worked out anew, and so are sizes that a tracer knows by name alone.
+    plain = type(padding) in (int, str) and type(x.shape[-2]) is type(x.shape[-1]) is int
+    if plain and not torch.compiler.is_compiling():
+        return _fit_remembered(*arguments)
+    return _fit_sizes(*arguments)
+
+
+def _fit_sizes(
+    height: int,
+    width: int,
+    kernel_size: Pair,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    ceil_mode: bool,
+) -> tuple[ResolvedPadding, Pair]:
+    size = (height, width)
+    resolved = shapes.resolve_padding(padding, size, kernel_size, stride, dilation)
+    check_pool_padding(resolved, kernel_size, dilation)
+    return resolved, shapes.window_output_size(
+        size, kernel_size, stride, resolved, dilation, ceil_mode
+    )
+
+
+_fit_remembered = lru_cache(maxsize=256, typed=True)(_fit_sizes)

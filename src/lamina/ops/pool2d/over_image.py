@@ -1,0 +1,124 @@
+"""Global pooling's kernels as torch ops: a reduction over the pixels, keeping their axes.
+
+For backward a mean keeps nothing; a maximum keeps x and itself, as equal maxima share the gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lamina.ops.runtime import memory, native
+from lamina.ops.runtime.registration import differentiable_gradients, register
+
+_Numbers = Sequence[int]
+
+
+def _global_kernel(name: str) -> Callable[[Tensor], Tensor]:
+    def kernel(x: Tensor) -> Tensor:
+        channels_last = native.is_channels_last(x)
+        x = native.dense(x)
+        images, channels, height, width = x.shape
+        y = native.fake_empty(x, (images, channels, 1, 1), channels_last)
+        compute = getattr(native.kernels, name)
+        compute(x.data_ptr(), images, channels, height * width, channels_last, y.data_ptr())
+        return y
+
+    return kernel
+
+
+def _global_fake(x: Tensor) -> Tensor:
+    return native.fake_empty(x, (*x.shape[:2], 1, 1), native.is_channels_last(x))
+
+
+def _global_average_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    (x,) = inputs
+    ctx.size = tuple(x.shape[2:])
+    ctx.channels_last = native.is_channels_last(x)
+
+
+def _global_average_backward(ctx: Any, dy: Tensor) -> Tensor:
+    dx: Tensor = _global_average_gradient(dy, ctx.size, ctx.channels_last)
+    return dx
+
+
+def _global_average_gradient_kernel(dy: Tensor, size: _Numbers, channels_last: bool) -> Tensor:
+    dy = native.in_layout(dy, channels_last)
+    images, channels = dy.shape[:2]
+    dx = memory.empty((images, channels, *size), dy, channels_last=channels_last)
+    native.kernels.pool2d_global_average_backward(
+        dy.data_ptr(), images, channels, size[0] * size[1], channels_last, dx.data_ptr()
+    )
+    return dx
+
+
+def _global_average_gradient_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    pass  # linear, and the gradient of its result has the size that it needs
+
+
+def _global_average_gradient_backward(ctx: Any, ddx: Tensor) -> tuple[Tensor, None, None]:
+    return global_average(ddx), None, None
+
+
+def _global_max_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs, output)
+
+
+def _global_max_backward(ctx: Any, dy: Tensor) -> Tensor | None:
+    x, y = ctx.saved_tensors
+    dx: Tensor | None
+    if torch.is_grad_enabled():
+        (dx,) = differentiable_gradients(lambda x: x.amax((-2, -1), keepdim=True), (x,), dy)
+    else:
+        dx = _global_max_gradient(x, y, dy)
+    return dx
+
+
+def _global_max_gradient_kernel(x: Tensor, y: Tensor, dy: Tensor) -> Tensor:
+    channels_last = native.is_channels_last(x)
+    x = native.dense(x)
+    dy = native.in_layout(dy, channels_last)
+    images, channels, height, width = x.shape
+    dx = memory.empty_like(x)
+    native.kernels.pool2d_global_max_backward(
+        x.data_ptr(),
+        native.in_layout(y, channels_last).data_ptr(),
+        dy.data_ptr(),
+        images,
+        channels,
+        height * width,
+        channels_last,
+        dx.data_ptr(),
+    )
+    return dx
+
+
+global_average = register(
+    "global_avg_pool2d(Tensor x) -> Tensor",
+    _global_kernel("pool2d_global_average"),
+    _global_fake,
+    setup_context=_global_average_context,
+    backward=_global_average_backward,
+)
+_global_average_gradient = register(
+    "global_avg_pool2d_backward(Tensor dy, SymInt[] size, bool channels_last) -> Tensor",
+    _global_average_gradient_kernel,
+    lambda dy, size, channels_last: native.fake_empty(dy, (*dy.shape[:2], *size), channels_last),
+    setup_context=_global_average_gradient_context,
+    backward=_global_average_gradient_backward,
+)
+global_max = register(
+    "global_max_pool2d(Tensor x) -> Tensor",
+    _global_kernel("pool2d_global_max"),
+    _global_fake,
+    setup_context=_global_max_context,
+    backward=_global_max_backward,
+)
+_global_max_gradient = register(
+    "global_max_pool2d_backward(Tensor x, Tensor y, Tensor dy) -> Tensor",
+    _global_max_gradient_kernel,
+    lambda x, y, dy: torch.empty_like(native.dense(x)),
+)

@@ -1,0 +1,312 @@
+"""Pooling's kernels as torch ops: four numbers for the padding, sizes already worked out.
+
+For backward a maximum keeps its place in the window, one byte; a mean keeps nothing. Both
+gradients are linear maps, so each can be differentiated as often as one likes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lamina.ops.runtime import memory, native
+from lamina.ops.runtime.registration import register
+from lamina.theory.shapes import Pair
+
+BYTE_TAPS = 256
+"""A window of more taps has places that no byte holds."""
+
+Sides = tuple[int, int, int, int]
+"""Padding in pixels: top, bottom, left, right."""
+
+MaxWindow = tuple[Pair, Pair, Sides, Pair, Pair]
+"""Kernel size, stride, padding, dilation, output size."""
+
+_Numbers = Sequence[int]
+
+
+def _axes(
+    size: _Numbers,
+    windows: _Numbers,
+    kernel_size: _Numbers,
+    stride: _Numbers,
+    padding: _Numbers,
+    dilation: _Numbers,
+) -> tuple[_Numbers, _Numbers]:
+    """Rows and columns as the kernels take them, in the order of ``Axis`` in pool2d.h."""
+    top, bottom, left, right = padding
+    return (
+        (size[0], windows[0], kernel_size[0], stride[0], dilation[0], top, bottom),
+        (size[1], windows[1], kernel_size[1], stride[1], dilation[1], left, right),
+    )
+
+
+# ---- maximum ------------------------------------------------------------------------------------
+
+_MAX_WINDOW = (
+    "SymInt[] kernel_size, SymInt[] stride, SymInt[] padding, SymInt[] dilation, "
+    "SymInt[] output_size"
+)
+
+
+def _run_max(
+    x: Tensor,
+    places: Tensor | None,
+    kernel_size: _Numbers,
+    stride: _Numbers,
+    padding: _Numbers,
+    dilation: _Numbers,
+    output_size: _Numbers,
+) -> Tensor:
+    channels_last = native.is_channels_last(x)
+    x = native.dense(x)
+    images, channels, *size = x.shape
+    y = memory.empty((images, channels, *output_size), x, channels_last=channels_last)
+    native.kernels.pool2d_max(
+        x.data_ptr(),
+        images,
+        channels,
+        *_axes(size, output_size, kernel_size, stride, padding, dilation),
+        channels_last,
+        y.data_ptr(),
+        native.address(places),
+    )
+    return y
+
+
+def _max_inference_kernel(x: Tensor, *window: Any) -> Tensor:
+    return _run_max(x, None, *window)
+
+
+def _max_inference_fake(x: Tensor, *window: Any) -> Tensor:
+    return native.fake_empty(x, (*x.shape[:2], *window[-1]), native.is_channels_last(x))
+
+
+def _max_kernel(x: Tensor, *window: Any) -> tuple[Tensor, Tensor]:
+    size = (*x.shape[:2], *window[-1])
+    places = memory.empty(size, x, channels_last=native.is_channels_last(x), dtype=torch.uint8)
+    return _run_max(x, places, *window), places
+
+
+def _max_fake(x: Tensor, *window: Any) -> tuple[Tensor, Tensor]:
+    y = _max_inference_fake(x, *window)
+    return y, torch.empty_like(y, dtype=torch.uint8)
+
+
+def _max_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    x, *ctx.window = inputs
+    _, places = output
+    ctx.size = tuple(x.shape[2:])
+    ctx.channels_last = native.is_channels_last(x)
+    ctx.mark_non_differentiable(places)
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(places)
+
+
+def _max_backward(ctx: Any, dy: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    (places,) = ctx.saved_tensors
+    return _gradient_of_max(ctx, dy, places)
+
+
+def _max_inference_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, *ctx.window = inputs
+    ctx.size = tuple(x.shape[2:])
+    ctx.channels_last = native.is_channels_last(x)
+    ctx.save_for_backward(x)
+
+
+def _max_inference_backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    # Rarely asked: a program that was exported without gradients is differentiated after all.
+    (x,) = ctx.saved_tensors
+    _, places = max_pool(x.detach(), *ctx.window)
+    return _gradient_of_max(ctx, dy, places)
+
+
+def _gradient_of_max(ctx: Any, dy: Tensor | None, places: Tensor) -> tuple[Tensor | None, ...]:
+    dx = None
+    if dy is not None:
+        backward = _scatter if torch.is_grad_enabled() else _max_gradient
+        dx = backward(dy, places, ctx.size, *ctx.window, ctx.channels_last)
+    return dx, None, None, None, None, None
+
+
+def indices_of(
+    places: Tensor,
+    size: _Numbers,
+    kernel_size: _Numbers,
+    stride: _Numbers,
+    padding: _Numbers,
+    dilation: _Numbers,
+    output_size: _Numbers,
+) -> tuple[Tensor, Tensor]:
+    """Pixels of the image, row · W + column, of places in windows; and which exist.
+
+    A dilated window beside a small image may hold no pixel at all.
+    """
+    taps = places.long()
+    rows = torch.arange(output_size[0])[:, None] * stride[0] - padding[0]
+    rows = rows + taps // kernel_size[1] * dilation[0]
+    columns = torch.arange(output_size[1]) * stride[1] - padding[2]
+    columns = columns + taps % kernel_size[1] * dilation[1]
+    inside = (rows >= 0) & (rows < size[0]) & (columns >= 0) & (columns < size[1])
+    return rows.clamp(0, size[0] - 1) * size[1] + columns.clamp(0, size[1] - 1), inside
+
+
+def _scatter(dy: Tensor, places: Tensor, size: _Numbers, *window_and_layout: Any) -> Tensor:
+    """The gradient in PyTorch's own ops, to be differentiated again."""
+    *window, _ = window_and_layout
+    indices, inside = indices_of(places, size, *window)
+    images, channels = dy.shape[:2]
+    dx = dy.new_zeros(images, channels, size[0] * size[1])
+    dx = dx.scatter_add(2, indices.flatten(2), torch.where(inside, dy, 0.0).flatten(2))
+    return dx.view(images, channels, *size)
+
+
+def _max_gradient_kernel(
+    dy: Tensor,
+    places: Tensor,
+    size: _Numbers,
+    kernel_size: _Numbers,
+    stride: _Numbers,
+    padding: _Numbers,
+    dilation: _Numbers,
+    output_size: _Numbers,
+    channels_last: bool,
+) -> Tensor:
+    dy = native.in_layout(dy, channels_last)
+    images, channels = dy.shape[:2]
+    dx = memory.empty((images, channels, *size), dy, channels_last=channels_last)
+    native.kernels.pool2d_max_backward(
+        dy.data_ptr(),
+        native.in_layout(places, channels_last).data_ptr(),
+        images,
+        channels,
+        *_axes(size, output_size, kernel_size, stride, padding, dilation),
+        channels_last,
+        dx.data_ptr(),
+    )
+    return dx
+
+
+max_pool = register(
+    f"max_pool2d(Tensor x, {_MAX_WINDOW}) -> (Tensor, Tensor)",
+    _max_kernel,
+    _max_fake,
+    setup_context=_max_context,
+    backward=_max_backward,
+)
+max_pool_inference = register(
+    f"max_pool2d_inference(Tensor x, {_MAX_WINDOW}) -> Tensor",
+    _max_inference_kernel,
+    _max_inference_fake,
+    setup_context=_max_inference_context,
+    backward=_max_inference_backward,
+)
+_max_gradient = register(
+    f"max_pool2d_backward(Tensor dy, Tensor places, SymInt[] size, {_MAX_WINDOW}, "
+    "bool channels_last) -> Tensor",
+    _max_gradient_kernel,
+    lambda dy, places, size, *rest: native.fake_empty(dy, (*dy.shape[:2], *size), rest[-1]),
+)
+
+
+# ---- mean ---------------------------------------------------------------------------------------
+
+_AVERAGE_WINDOW = (
+    "SymInt[] kernel_size, SymInt[] stride, SymInt[] padding, SymInt[] output_size, "
+    "bool count_padding, int divisor"
+)
+
+
+def _average_kernel(
+    x: Tensor,
+    kernel_size: _Numbers,
+    stride: _Numbers,
+    padding: _Numbers,
+    output_size: _Numbers,
+    count_padding: bool,
+    divisor: int,
+) -> Tensor:
+    channels_last = native.is_channels_last(x)
+    x = native.dense(x)
+    images, channels, *size = x.shape
+    y = memory.empty((images, channels, *output_size), x, channels_last=channels_last)
+    native.kernels.pool2d_average(
+        x.data_ptr(),
+        images,
+        channels,
+        *_axes(size, output_size, kernel_size, stride, padding, (1, 1)),
+        channels_last,
+        count_padding,
+        divisor,
+        y.data_ptr(),
+    )
+    return y
+
+
+def _average_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, *ctx.window = inputs
+    ctx.size = tuple(x.shape[2:])
+    ctx.channels_last = native.is_channels_last(x)
+
+
+def _average_backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    dx = _average_gradient(dy, ctx.size, *ctx.window, ctx.channels_last)
+    return dx, None, None, None, None, None, None
+
+
+def _average_gradient_kernel(
+    dy: Tensor,
+    size: _Numbers,
+    kernel_size: _Numbers,
+    stride: _Numbers,
+    padding: _Numbers,
+    output_size: _Numbers,
+    count_padding: bool,
+    divisor: int,
+    channels_last: bool,
+) -> Tensor:
+    dy = native.in_layout(dy, channels_last)
+    images, channels = dy.shape[:2]
+    dx = memory.empty((images, channels, *size), dy, channels_last=channels_last)
+    native.kernels.pool2d_average_backward(
+        dy.data_ptr(),
+        images,
+        channels,
+        *_axes(size, output_size, kernel_size, stride, padding, (1, 1)),
+        channels_last,
+        count_padding,
+        divisor,
+        dx.data_ptr(),
+    )
+    return dx
+
+
+def _average_gradient_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    _, _, *ctx.window, _ = inputs
+
+
+def _average_gradient_backward(ctx: Any, ddx: Tensor) -> tuple[Tensor | None, ...]:
+    return average_pool(ddx, *ctx.window), *(None,) * 8
+
+
+average_pool = register(
+    f"avg_pool2d(Tensor x, {_AVERAGE_WINDOW}) -> Tensor",
+    _average_kernel,
+    lambda x, kernel_size, stride, padding, output_size, *_: native.fake_empty(
+        x, (*x.shape[:2], *output_size), native.is_channels_last(x)
+    ),
+    setup_context=_average_context,
+    backward=_average_backward,
+)
+_average_gradient = register(
+    f"avg_pool2d_backward(Tensor dy, SymInt[] size, {_AVERAGE_WINDOW}, bool channels_last)"
+    " -> Tensor",
+    _average_gradient_kernel,
+    lambda dy, size, *rest: native.fake_empty(dy, (*dy.shape[:2], *size), rest[-1]),
+    setup_context=_average_gradient_context,
+    backward=_average_gradient_backward,
+)

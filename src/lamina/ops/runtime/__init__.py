@@ -1,0 +1,1 @@
+"""What every op stands on: the kernels, the dispatcher, memory, checks of input."""

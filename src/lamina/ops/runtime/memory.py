@@ -1,0 +1,161 @@
+"""Memory that is ready: large outputs come from blocks of huge pages that earlier tensors left.
+
+The C library hands large memory out as fresh pages of 4 KiB, and the first write to each costs a
+page fault: for an output of 150 MB several times what computing it costs. The kernels' outputs come
+from a pool instead, whose blocks wait for the next tensor of their size. What waits is limited, and
+``empty_cache`` gives it back. Without huge pages (Linux has them) outputs are PyTorch's own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.dlpack import from_dlpack
+
+from lamina.ops.runtime import memory_tuning, native
+
+__all__ = ["MemoryStatistics", "empty", "empty_cache", "empty_like", "set_limit", "statistics"]
+
+# Below this the C library keeps what is freed. From here on, when a tensor is freed, it gives
+# memory back to the system that other tensors left: that takes milliseconds where there is much.
+_SMALLEST = 1 << 16  # bytes
+
+_CPU = torch.device("cpu")
+
+_SUPPORTED = native.kernels is not None and native.kernels.memory_is_supported()
+
+# DLPack's code of a number's kind, by PyTorch's dtype.
+_INTEGER, _UNSIGNED, _FLOAT = 0, 1, 2
+_CODES = {
+    torch.float32: _FLOAT,
+    torch.float64: _FLOAT,
+    torch.int8: _INTEGER,
+    torch.int32: _INTEGER,
+    torch.int64: _INTEGER,
+    torch.uint8: _UNSIGNED,
+}
+
+
+@dataclass(frozen=True)
+class MemoryStatistics:
+    """The pool, now; all in bytes but for the two counts.
+
+    Args:
+        cached: in blocks that wait for a tensor.
+        in_use: in blocks that tensors live in.
+        limit: the most that may wait.
+        hits: requests that found a block waiting.
+        misses: requests that took fresh memory.
+    """
+
+    cached: int
+    in_use: int
+    limit: int
+    hits: int
+    misses: int
+
+
+def empty_like(x: Tensor) -> Tensor:
+    """An uninitialised tensor of the shape, strides and type of the dense CPU tensor ``x``.
+
+    Example:
+        >>> empty_like(torch.zeros(2, 3, 4, 4).to(memory_format=torch.channels_last)).stride()
+        (48, 1, 12, 3)
+    """
+    size = x.numel() * x.itemsize
+    if size < _SMALLEST or not _SUPPORTED:
+        return torch.empty_like(x)
+    ready = _from_pool(x.shape, x.stride(), x.dtype, size)
+    return torch.empty_like(x) if ready is None else ready
+
+
+def empty(
+    shape: Sequence[int],
+    like: Tensor,
+    *,
+    channels_last: bool = False,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """An uninitialised tensor on the CPU.
+
+    It is a tensor like any other, no view; only ``resize_`` cannot make it larger.
+
+    Args:
+        shape: sizes, (N, C, H, W) for ``channels_last``.
+        like: the tensor whose dtype it has; a CPU tensor.
+        channels_last: channels vary fastest in memory.
+        dtype: another dtype than that of ``like``.
+
+    Raises:
+        RuntimeError: PyTorch's, where memory is not enough.
+
+    Example:
+        >>> empty((2, 3, 4, 4), torch.zeros(1), channels_last=True).stride()
+        (48, 1, 12, 3)
+    """
+    dtype = dtype or like.dtype
+    size = math.prod(shape) * dtype.itemsize
+    if size >= _SMALLEST and _SUPPORTED:
+        ready = _from_pool(shape, _strides(shape, channels_last), dtype, size)
+        if ready is not None:
+            return ready
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return torch.empty(shape, dtype=dtype, device=_CPU, memory_format=layout)
+
+
+def empty_cache() -> int:
+    """Give the memory that waits for a tensor back to the system; return its bytes.
+
+    After ``tune_memory`` what is free in the process's heap goes back too, uncounted.
+
+    Example:
+        >>> empty_cache() >= 0, statistics().cached
+        (True, 0)
+    """
+    memory_tuning.trim()
+    return native.kernels.memory_empty_cache() if native.kernels else 0
+
+
+def set_limit(limit: int) -> None:
+    """Let at most ``limit`` bytes wait for a tensor; the default is a quarter of the memory.
+
+    0 switches reuse off.
+
+    Raises:
+        ValueError: a negative number.
+    """
+    if limit < 0:
+        raise ValueError(f"limit must be a number of bytes, 0 or more, got {limit}")
+    if native.kernels:
+        native.kernels.memory_set_limit(limit)
+
+
+def statistics() -> MemoryStatistics | None:
+    """The pool's figures; None where there is no pool."""
+    if not (native.kernels and _SUPPORTED):
+        return None
+    return MemoryStatistics(**native.kernels.memory_statistics())
+
+
+def _from_pool(
+    shape: Sequence[int], strides: Sequence[int], dtype: torch.dtype, size: int
+) -> Tensor | None:
+    code = _CODES.get(dtype)
+    if code is None:
+        return None
+    capsule = native.kernels.memory_allocate(shape, strides, code, dtype.itemsize * 8, size)
+    return None if capsule is None else from_dlpack(capsule)
+
+
+def _strides(shape: Sequence[int], channels_last: bool) -> list[int]:
+    order = [1, 3, 2, 0] if channels_last else range(len(shape) - 1, -1, -1)
+    strides = [0] * len(shape)
+    step = 1
+    for axis in order:
+        strides[axis] = step
+        step *= shape[axis]
+    return strides

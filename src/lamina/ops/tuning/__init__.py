@@ -1,0 +1,1 @@
+"""Which algorithm convolves on this machine: measured, fitted, chosen."""

@@ -1,0 +1,1 @@
+"""A model's account as a table and as a page."""
