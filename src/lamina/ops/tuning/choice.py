@@ -43,7 +43,10 @@ def check(algorithm: str, kernel_size: Pair, stride: Pair, dilation: Pair, group
     names = WINOGRAD if algorithm == "winograd" else (algorithm,)
     if algorithm == "auto":
         return
-    reasons = [theory.why_not_window(name, kernel_size, stride, dilation, groups) for name in names]
+    reasons = [
+        theory.why_not_window(name, kernel_size, stride, dilation) or _why_no_kernel(name, groups)
+        for name in names
+    ]
     if all(reasons):
         raise ValueError(f'algorithm: for "{algorithm}" {reasons[-1]}')
 
@@ -104,7 +107,13 @@ def leaves_dense_to_pytorch(problem: Problem, passes: tuple[Pass, ...]) -> bool:
 
 def serves(name: str, problem: Problem) -> bool:
     """Whether an algorithm of the theory's names runs this problem."""
-    return theory.why_not(name, problem) is None
+    reason = theory.why_not(name, problem) or _why_no_kernel(name, problem.groups)
+    return reason is None
+
+
+def _why_no_kernel(name: str, groups: int) -> str | None:
+    """What the theory's algorithm would serve and the kernels do not."""
+    return f"groups must be 1, got {groups}" if name in WINOGRAD and groups != 1 else None
 
 
 # ---- predictions, remembered: working them out takes longer than a small convolution ------------
