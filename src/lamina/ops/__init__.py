@@ -31,12 +31,9 @@ from lamina.ops.pool2d.op import (
     max_pool2d,
 )
 from lamina.ops.runtime.checks import check_floating, check_image
-from lamina.ops.runtime.flop_formulas import register_formulas
 from lamina.ops.runtime.numerics import get_numerics, set_numerics
 from lamina.ops.separable_conv2d import Finish, separable_block, separable_conv2d
 from lamina.ops.squeeze_excite import squeeze_excite
-
-register_formulas()
 
 __all__ = [
     "ACTIVATIONS",

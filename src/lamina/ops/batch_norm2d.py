@@ -8,6 +8,7 @@ Source: Ioffe and Szegedy, "Batch Normalization" (2015), algorithm 1.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +18,15 @@ from torch import Tensor
 from lamina.ops.activation import activation_epilogue
 from lamina.ops.runtime import memory, native
 from lamina.ops.runtime.checks import check_floating
-from lamina.ops.runtime.registration import differentiable_gradients, register
+from lamina.ops.runtime.registration import (
+    Arguments,
+    Gradients,
+    differentiable_gradients,
+    register,
+)
+from lamina.theory import batch_norm2d as theory
+from lamina.theory.cost import Cost
+from lamina.theory.shapes import Direction
 
 
 def batch_norm(
@@ -212,49 +221,36 @@ def _training_kernel(
     return y, mean, variance
 
 
-def _training_fake(
-    x: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    eps: float,
-    activation: str,
-    negative_slope: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    mean = x.new_empty(x.shape[1])
-    return torch.empty_like(native.dense(x)), mean, torch.empty_like(mean)
+def _training_fake(a: Arguments) -> tuple[Tensor, Tensor, Tensor]:
+    mean = a.x.new_empty(a.x.shape[1])
+    return torch.empty_like(native.dense(a.x)), mean, torch.empty_like(mean)
 
 
-def _training_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    x, weight, bias, *ctx.options = inputs
+def _training_save(ctx: Any, a: Arguments, output: tuple[Tensor, ...]) -> None:
     _, mean, variance = output
+    ctx.options = (a.eps, a.activation, a.negative_slope)
     ctx.mark_non_differentiable(mean, variance)
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(x, weight, bias, mean, variance)
+    ctx.save_for_backward(a.x, a.weight, a.bias, mean, variance)
 
 
-def _training_backward(ctx: Any, dy: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+def _training_backward(ctx: Any, dy: Tensor | None, *_: Tensor | None) -> Gradients:
     x, weight, bias, mean, variance = ctx.saved_tensors
     eps, activation, negative_slope = ctx.options
     if dy is None:
-        return (None,) * 6
+        return {}
     if torch.is_grad_enabled():
 
         def forward(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
             y = _affine_batch_norm(x, None, None, weight, bias, True, 0.0, eps)
             return activation_epilogue(y, activation, negative_slope)
 
-        return (*differentiable_gradients(forward, (x, weight, bias), dy), None, None, None)
-    dx, gradient_weight, gradient_bias = _backward(
-        x, dy, mean, variance, weight, bias, eps, activation, negative_slope, True
-    )
-    return (
-        dx,
-        gradient_weight if weight is not None else None,
-        gradient_bias if bias is not None else None,
-        None,
-        None,
-        None,
-    )
+        found = differentiable_gradients(forward, (x, weight, bias), dy)
+    else:
+        found = _backward(
+            x, dy, mean, variance, weight, bias, eps, activation, negative_slope, True
+        )
+    return _gradients(found, weight, bias)
 
 
 # ---- inference: the running statistics ----------------------------------------------------------
@@ -287,12 +283,12 @@ def _inference_kernel(
     return y
 
 
-def _inference_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, mean, variance, weight, bias, *ctx.options = inputs
-    ctx.save_for_backward(x, mean, variance, weight, bias)
+def _inference_save(ctx: Any, a: Arguments, output: Tensor) -> None:
+    ctx.options = (a.eps, a.activation, a.negative_slope)
+    ctx.save_for_backward(a.x, a.mean, a.variance, a.weight, a.bias)
 
 
-def _inference_backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+def _inference_backward(ctx: Any, dy: Tensor) -> Gradients:
     x, mean, variance, weight, bias = ctx.saved_tensors
     eps, activation, negative_slope = ctx.options
     if torch.is_grad_enabled():
@@ -301,26 +297,27 @@ def _inference_backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
             y = _affine_batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
             return activation_epilogue(y, activation, negative_slope)
 
-        dx, gradient_weight, gradient_bias = differentiable_gradients(
-            forward, (x, weight, bias), dy
-        )
+        found = differentiable_gradients(forward, (x, weight, bias), dy)
     else:
-        dx, gradient_weight, gradient_bias = _backward(
+        found = _backward(
             x, dy, mean, variance, weight, bias, eps, activation, negative_slope, False
         )
-    return (
-        dx,
-        None,
-        None,
-        gradient_weight if weight is not None else None,
-        gradient_bias if bias is not None else None,
-        None,
-        None,
-        None,
-    )
+    return _gradients(found, weight, bias)
 
 
-# ---- gradients, of both -------------------------------------------------------------------------
+# ---- of both ------------------------------------------------------------------------------------
+
+
+def _gradients(
+    found: tuple[Tensor | None, ...], weight: Tensor | None, bias: Tensor | None
+) -> Gradients:
+    """Of what there is: the kernel gives all three."""
+    dx, dweight, dbias = found
+    return {
+        "x": dx,
+        "weight": None if weight is None else dweight,
+        "bias": None if bias is None else dbias,
+    }
 
 
 def _backward_kernel(
@@ -359,29 +356,56 @@ def _backward_kernel(
     return dx, gradient_weight, gradient_bias
 
 
+def _cost(a: Arguments, *, training: bool, direction: Direction = "forward") -> Cost:
+    return theory.cost(
+        a.x.shape,
+        affine=a.weight is not None,
+        training=training,
+        activation=None if a.activation == "none" else a.activation,
+        direction=direction,
+    )
+
+
+def _kind(a: Arguments) -> str:
+    return "batch_norm2d" if a.x.dim() == 4 else "batch_norm"
+
+
+def _settings(a: Arguments) -> str:
+    return "" if a.activation == "none" else f"then {a.activation}"
+
+
 _OPTIONS = "Tensor? weight, Tensor? bias, float eps, str activation, float negative_slope"
 
 _backward = register(
     f"batch_norm_backward(Tensor x, Tensor dy, Tensor mean, Tensor variance, {_OPTIONS}, "
     "bool batch_statistics) -> (Tensor, Tensor, Tensor)",
     _backward_kernel,
-    lambda x, dy, mean, *_: (
-        torch.empty_like(native.dense(x)),
-        torch.empty_like(mean),
-        torch.empty_like(mean),
+    lambda a: (
+        torch.empty_like(native.dense(a.x)),
+        torch.empty_like(a.mean),
+        torch.empty_like(a.mean),
     ),
+    cost=lambda a: _cost(a, training=a.batch_statistics, direction="backward"),
 )
 _training = register(
     f"batch_norm_training(Tensor x, {_OPTIONS}) -> (Tensor, Tensor, Tensor)",
     _training_kernel,
     _training_fake,
-    setup_context=_training_context,
+    save=_training_save,
     backward=_training_backward,
+    cost=partial(_cost, training=True),
+    kind=_kind,
+    settings=_settings,
+    training=True,
 )
 _inference = register(
     f"batch_norm_inference(Tensor x, Tensor mean, Tensor variance, {_OPTIONS}) -> Tensor",
     _inference_kernel,
-    lambda x, *_: torch.empty_like(native.dense(x)),
-    setup_context=_inference_context,
+    lambda a: torch.empty_like(native.dense(a.x)),
+    save=_inference_save,
     backward=_inference_backward,
+    cost=partial(_cost, training=False),
+    kind=_kind,
+    settings=_settings,
+    training=False,
 )

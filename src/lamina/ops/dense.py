@@ -16,8 +16,9 @@ from torch import Tensor
 
 from lamina.ops.conv2d import kernels
 from lamina.ops.runtime import checks, memory, native
-from lamina.ops.runtime.registration import register
+from lamina.ops.runtime.registration import Arguments, Gradients, register
 from lamina.ops.tuning import choice
+from lamina.theory import dense as theory
 from lamina.theory.conv2d_problem import Pass, Problem
 
 
@@ -160,12 +161,11 @@ def _weight_gradient_kernel(x: Tensor, dy: Tensor, weight: Tensor) -> Tensor:
     return gradient
 
 
-def _context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, weight, _ = inputs
-    ctx.save_for_backward(x, weight)
+def _save(ctx: Any, a: Arguments, output: Tensor) -> None:
+    ctx.save_for_backward(a.x, a.weight)
 
 
-def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, dy: Tensor) -> Gradients:
     x, weight = ctx.saved_tensors
     for_x, for_weight, for_bias = ctx.needs_input_grad
     if torch.is_grad_enabled():  # PyTorch's products can be differentiated again
@@ -174,23 +174,29 @@ def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     else:
         dx = _input_gradient(dy, weight) if for_x else None
         dweight = _weight_gradient(x, dy, weight) if for_weight else None
-    return dx, dweight, dy.sum(0) if for_bias else None
+    return {"x": dx, "weight": dweight, "bias": dy.sum(0) if for_bias else None}
 
 
 _input_gradient = register(
     "linear_input_gradient(Tensor dy, Tensor weight) -> Tensor",
     _input_gradient_kernel,
-    lambda dy, weight: dy.new_empty(dy.shape[0], weight.shape[1]),
+    lambda a: a.dy.new_empty(a.dy.shape[0], a.weight.shape[1]),
+    cost=lambda a: theory.cost(a.dy.shape, a.weight.shape[1], bias=False),
 )
 _weight_gradient = register(
     "linear_weight_gradient(Tensor x, Tensor dy, Tensor weight) -> Tensor",
     _weight_gradient_kernel,
-    lambda x, dy, weight: x.new_empty(weight.shape),
+    lambda a: a.x.new_empty(a.weight.shape),
+    cost=lambda a: theory.cost(
+        a.x.shape, a.weight.shape[0], bias=False, direction="backward", input_gradient=False
+    ),
 )
 _linear = register(
     "linear(Tensor x, Tensor weight, Tensor? bias) -> Tensor",
     _kernel,
-    lambda x, weight, bias: x.new_empty(x.shape[0], weight.shape[0]),
-    setup_context=_context,
+    lambda a: a.x.new_empty(a.x.shape[0], a.weight.shape[0]),
+    save=_save,
     backward=_backward,
+    cost=lambda a: theory.cost(a.x.shape, a.weight.shape[0], a.bias is not None),
+    kind="dense",
 )

@@ -17,8 +17,16 @@ from lamina.ops.activation import activation_epilogue
 from lamina.ops.conv2d.pytorch import torch_conv2d
 from lamina.ops.padding import window_padding
 from lamina.ops.runtime import checks, memory, native
-from lamina.ops.runtime.registration import differentiable_gradients, register
+from lamina.ops.runtime.registration import (
+    Arguments,
+    Gradients,
+    Window,
+    differentiable_gradients,
+    register,
+)
+from lamina.theory import depthwise_conv2d as theory
 from lamina.theory import validation
+from lamina.theory.cost import Cost
 from lamina.theory.shapes import Padding, Pair, ResolvedPadding
 
 
@@ -204,65 +212,92 @@ def _backward_kernel(
     return gradients
 
 
-def _fake(x: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:
-    x = native.dense(x)
+def _fake(a: Arguments) -> Tensor:
+    x = native.dense(a.x)
     return torch.empty(
-        _output_shape(x, weight, *options[:3]),
+        _output_shape(x, a.weight, a.stride, a.padding, a.dilation),
         dtype=x.dtype,
         device=x.device,
         memory_format=_layout(x),
     )
 
 
-def _backward_fake(
-    x: Tensor, dy: Tensor, weight: Tensor, *options: Any
-) -> tuple[Tensor, Tensor, Tensor]:
-    wanted = options[-1]
-    dx = torch.empty_like(native.dense(x)) if wanted[0] else x.new_empty(0)
-    return dx, *_empty_parameters(x, weight, wanted)
+def _backward_fake(a: Arguments) -> tuple[Tensor, Tensor, Tensor]:
+    dx = torch.empty_like(native.dense(a.x)) if a.wanted[0] else a.x.new_empty(0)
+    return dx, *_empty_parameters(a.x, a.weight, a.wanted)
 
 
 # ---- autograd -----------------------------------------------------------------------------------
 
 
-def _context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, weight, bias, *ctx.options = inputs
-    recomputes = ctx.options[3] != "none"
-    ctx.save_for_backward(x, weight, bias if recomputes else None)
+def _save(ctx: Any, a: Arguments, output: Tensor) -> None:
+    ctx.window = (a.stride, a.padding, a.dilation)
+    ctx.activation = (a.activation, a.negative_slope)
+    recomputes = a.activation != "none"
+    ctx.save_for_backward(a.x, a.weight, a.bias if recomputes else None)
 
 
-def _gradients(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+_INPUTS = ("x", "weight", "bias")
+
+
+def _gradients(ctx: Any, dy: Tensor) -> Gradients:
     x, weight, bias = ctx.saved_tensors
-    stride, padding, dilation, activation, negative_slope = ctx.options
     if torch.is_grad_enabled():
-        dx, gradient_weight, gradient_bias = _differentiable_gradients(ctx, x, weight, bias, dy)
-        return dx, gradient_weight, gradient_bias, None, None, None, None, None
+        found = _differentiable_gradients(ctx, x, weight, bias, dy)
+        return dict(zip(_INPUTS, found, strict=True))
     wanted = ctx.needs_input_grad[:3]
-    gradients = _backward(
-        x, dy, weight, bias, stride, padding, dilation, activation, negative_slope, wanted
-    )
-    return (
-        *(gradient if asked else None for gradient, asked in zip(gradients, wanted, strict=True)),
-        *(None,) * 5,
-    )
+    found = _backward(x, dy, weight, bias, *ctx.window, *ctx.activation, wanted)
+    return {
+        name: gradient
+        for name, gradient, asked in zip(_INPUTS, found, wanted, strict=True)
+        if asked
+    }
 
 
 def _differentiable_gradients(
     ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, dy: Tensor
 ) -> tuple[Tensor | None, ...]:
-    stride, padding, dilation, activation, negative_slope = ctx.options
-    top, bottom, left, right = padding
+    stride, padding, dilation = ctx.window
 
     def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        z = torch_conv2d(
-            x, weight, bias, stride, ((top, bottom), (left, right)), dilation, x.shape[1]
-        )
-        return activation_epilogue(z, activation, negative_slope)
+        z = torch_conv2d(x, weight, bias, stride, _sides(padding), dilation, x.shape[1])
+        return activation_epilogue(z, *ctx.activation)
 
     dx, gradient_weight, gradient_bias = differentiable_gradients(forward, (x, weight, bias), dy)
     if ctx.needs_input_grad[2] and bias is None:
         gradient_bias = dy.sum((0, 2, 3))  # not saved: without an activation nothing else needs it
     return dx, gradient_weight, gradient_bias
+
+
+def _sides(padding: Sizes) -> ResolvedPadding:
+    top, bottom, left, right = padding
+    return (top, bottom), (left, right)
+
+
+def _cost(a: Arguments, **direction: Any) -> Cost:
+    channels = a.x.shape[1]
+    return theory.cost(
+        tuple(a.x.shape),
+        tuple(a.weight.shape[2:]),
+        tuple(a.stride),
+        _sides(a.padding),
+        tuple(a.dilation),
+        depth_multiplier=a.weight.shape[0] // channels,
+        bias=a.bias is not None,
+        **direction,
+    )
+
+
+def _backward_cost(a: Arguments) -> Cost:
+    for_x, for_weight, for_bias = a.wanted
+    return _cost(
+        a, direction="backward", input_gradient=for_x, weight_gradient=for_weight or for_bias
+    )
+
+
+def _window(a: Arguments) -> Window:
+    kernel_size = (a.weight.shape[2], a.weight.shape[3])
+    return Window(kernel_size, tuple(a.stride), _sides(a.padding), tuple(a.dilation), False)
 
 
 _ARGUMENTS = (
@@ -274,11 +309,15 @@ _backward = register(
     "-> (Tensor, Tensor, Tensor)",
     _backward_kernel,
     _backward_fake,
+    cost=_backward_cost,
 )
 _forward = register(
     f"depthwise_conv2d(Tensor x, {_ARGUMENTS}) -> Tensor",
     _kernel,
     _fake,
-    setup_context=_context,
+    save=_save,
     backward=_gradients,
+    cost=_cost,
+    kind="depthwise_conv2d",
+    window=_window,
 )

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from lamina.ops.runtime import memory, native
 from lamina.ops.runtime.checks import check_floating
-from lamina.ops.runtime.registration import register
+from lamina.ops.runtime.registration import Arguments, Gradients, register
+from lamina.theory import dropout as theory
 
 
 def dropout(
@@ -181,22 +182,23 @@ def _kernel(x: Tensor, p: float, seed: Tensor) -> Tensor:
     return y
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    _, ctx.p, seed = inputs
-    ctx.save_for_backward(seed)
+def _save(ctx: Any, a: Arguments, output: Tensor) -> None:
+    ctx.p = a.p
+    ctx.save_for_backward(a.seed)
 
 
-def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:
+def _backward(ctx: Any, dy: Tensor) -> Gradients:
     (seed,) = ctx.saved_tensors
-    return _dropout(dy, ctx.p, seed), None, None  # linear in x: the gradient is the same map
+    return {"x": _dropout(dy, ctx.p, seed)}  # linear in x: the gradient is the same map
 
 
 _dropout = register(
     "dropout(Tensor x, float p, Tensor seed) -> Tensor",
     _kernel,
-    lambda x, p, seed: torch.empty_like(native.dense(x)),
-    setup_context=_setup_context,
+    lambda a: torch.empty_like(native.dense(a.x)),
+    save=_save,
     backward=_backward,
+    cost=lambda a: theory.cost(a.x.shape, a.p),
 )
 
 

@@ -17,8 +17,18 @@ from lamina.ops.conv2d.op import conv2d
 from lamina.ops.depthwise_conv2d import depthwise_conv2d
 from lamina.ops.padding import window_padding
 from lamina.ops.runtime import memory, native
-from lamina.ops.runtime.registration import differentiable_gradients, register
+from lamina.ops.runtime.registration import (
+    Arguments,
+    Gradients,
+    Window,
+    arguments_of,
+    differentiable_gradients,
+    register,
+)
+from lamina.theory import separable_conv2d as theory
 from lamina.theory import shapes, validation
+from lamina.theory.activation import activation_named
+from lamina.theory.cost import Cost
 from lamina.theory.shapes import Padding, Pair
 
 
@@ -246,89 +256,133 @@ def _sides(padding: Any) -> tuple[Pair, Pair]:
     return (top, bottom), (left, right)
 
 
-def _kernel(
-    x: Tensor,
-    depthwise_weight: Tensor,
-    pointwise_weight: Tensor,
-    expand_weight: Tensor | None,
-    *rest: Any,
-) -> Tensor:
-    parameters, (eps, stride, padding, dilation, activations, shortcut) = rest[:12], rest[12:]
-    channels_last = native.is_channels_last(x)
-    images = kernels.to_channels_last(x)
-    size = _output_size(x, depthwise_weight, stride, _sides(padding), dilation)
-    dense = [
-        None if tensor is None else native.row_major(tensor)
-        for tensor in (expand_weight, depthwise_weight, pointwise_weight, *parameters)
-    ]
-    addresses = [native.address(tensor) for tensor in dense]
-    y = memory.empty((x.shape[0], pointwise_weight.shape[0], *size), x, channels_last=True)
-    native.kernels.separable_conv2d_forward(
-        images.data_ptr(),
-        addresses[:3],
-        addresses[3:],
-        eps,
-        (x.shape[0], x.shape[1], depthwise_weight.shape[0], pointwise_weight.shape[0]),
-        (x.shape[2], x.shape[3]),
-        size,
-        (depthwise_weight.shape[2], depthwise_weight.shape[3]),
-        stride,
-        (padding[0], padding[2]),
-        dilation,
-        shortcut,
-        [native.ACTIVATIONS.index(name) for name in activations],
-        0.01,
-        y.data_ptr(),
-    )
-    return y if channels_last else kernels.from_channels_last(y)
-
-
-def _fake(x: Tensor, depthwise_weight: Tensor, pointwise_weight: Tensor, *rest: Any) -> Tensor:
-    stride, padding, dilation = rest[14:17]
-    size = _output_size(x, depthwise_weight, stride, _sides(padding), dilation)
-    shape = (x.shape[0], pointwise_weight.shape[0], *size)
-    return native.fake_empty(x, shape, native.is_channels_last(x))
-
-
-def _context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.options = inputs[16:]
-    ctx.save_for_backward(*inputs[:16])
-
-
-def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-    """For a graph that was traced without gradients and is differentiated all the same."""
-    eps, stride, padding, dilation, activations, shortcut = ctx.options
-
-    def forward(*tensors: Any) -> Tensor:
-        x, depthwise_weight, pointwise_weight, expand_weight, *parameters = tensors
-        kinds = (parameters[at::4] for at in range(4))
-        finishes = tuple(
-            Finish(scale, shift, name, mean, variance, added)
-            for scale, shift, mean, variance, name, added in zip(
-                *kinds, activations, eps, strict=True
-            )
-        )
-        z = _one_by_one(
-            *(x, depthwise_weight, pointwise_weight, expand_weight, finishes),  # type: ignore[arg-type]
-            stride,
-            _sides(padding),
-            dilation,
-        )
-        return x + z if shortcut else z
-
-    return (*differentiable_gradients(forward, ctx.saved_tensors, dy), *(None,) * 6)
-
-
-_forward = register(
+_SCHEMA = (
     "separable_block(Tensor x, Tensor depthwise_weight, Tensor pointwise_weight, "
     "Tensor? expand_weight, "
     "Tensor? expand_scale, Tensor? expand_shift, Tensor? expand_mean, Tensor? expand_variance, "
     "Tensor? depthwise_scale, Tensor? depthwise_shift, Tensor? depthwise_mean, "
     "Tensor? depthwise_variance, Tensor? scale, Tensor? shift, Tensor? mean, Tensor? variance, "
     "float[] eps, int[] stride, SymInt[] padding, int[] dilation, str[] activations, "
-    "bool shortcut) -> Tensor",
+    "bool shortcut) -> Tensor"
+)
+_named = arguments_of(_SCHEMA)
+_TENSORS = 16
+"""Of the arguments: what autograd may ask the gradients of."""
+
+
+def _weights(a: Arguments) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    return a.x, a.depthwise_weight, a.pointwise_weight, a.expand_weight
+
+
+def _finishes(a: Arguments) -> tuple[Finish, Finish, Finish]:
+    """Behind the expansion, the depthwise part and the last one."""
+    parameters = (
+        (a.expand_scale, a.expand_shift, a.expand_mean, a.expand_variance),
+        (a.depthwise_scale, a.depthwise_shift, a.depthwise_mean, a.depthwise_variance),
+        (a.scale, a.shift, a.mean, a.variance),
+    )
+    expand, depthwise, pointwise = (
+        Finish(scale, shift, None if name == "none" else name, mean, variance, eps)
+        for (scale, shift, mean, variance), name, eps in zip(
+            parameters, a.activations, a.eps, strict=True
+        )
+    )
+    return expand, depthwise, pointwise
+
+
+def _kernel(*arguments: Any) -> Tensor:
+    a = _named(*arguments)
+    channels_last = native.is_channels_last(a.x)
+    x = kernels.to_channels_last(a.x)
+    images, channels, height, width = a.x.shape
+    size = _output_size(a.x, a.depthwise_weight, a.stride, _sides(a.padding), a.dilation)
+    weights = (a.expand_weight, a.depthwise_weight, a.pointwise_weight)
+    parameters = [tensor for finish in _finishes(a) for tensor in finish.parameters]
+    dense = [None if t is None else native.row_major(t) for t in (*weights, *parameters)]
+    addresses = [native.address(tensor) for tensor in dense]
+    y = memory.empty((images, a.pointwise_weight.shape[0], *size), a.x, channels_last=True)
+    native.kernels.separable_conv2d_forward(
+        x.data_ptr(),
+        addresses[: len(weights)],
+        addresses[len(weights) :],
+        a.eps,
+        (images, channels, a.depthwise_weight.shape[0], a.pointwise_weight.shape[0]),
+        (height, width),
+        size,
+        (a.depthwise_weight.shape[2], a.depthwise_weight.shape[3]),
+        a.stride,
+        (a.padding[0], a.padding[2]),
+        a.dilation,
+        a.shortcut,
+        [native.ACTIVATIONS.index(name) for name in a.activations],
+        0.01,
+        y.data_ptr(),
+    )
+    return y if channels_last else kernels.from_channels_last(y)
+
+
+def _fake(a: Arguments) -> Tensor:
+    size = _output_size(a.x, a.depthwise_weight, a.stride, _sides(a.padding), a.dilation)
+    shape = (a.x.shape[0], a.pointwise_weight.shape[0], *size)
+    return native.fake_empty(a.x, shape, native.is_channels_last(a.x))
+
+
+def _save(ctx: Any, a: Arguments, output: Tensor) -> None:
+    ctx.options = a[_TENSORS:]
+    ctx.save_for_backward(*a[:_TENSORS])
+
+
+def _backward(ctx: Any, dy: Tensor) -> Gradients:
+    """For a graph that was traced without gradients and is differentiated all the same."""
+
+    def forward(*tensors: Any) -> Tensor:
+        a = _named(*tensors, *ctx.options)
+        z = _one_by_one(*_weights(a), _finishes(a), a.stride, _sides(a.padding), a.dilation)
+        return a.x + z if a.shortcut else z
+
+    found = differentiable_gradients(forward, ctx.saved_tensors, dy)
+    return dict(zip(_named._fields[:_TENSORS], found, strict=True))
+
+
+# ---- its books ----------------------------------------------------------------------------------
+
+
+def _operations(finish: Finish) -> int:
+    """For each element: a scale, a shift, an activation."""
+    scales = finish.scale is not None or finish.variance is not None
+    shifts = finish.shift is not None or finish.mean is not None
+    activation = activation_named(finish.activation or "linear")
+    return int(scales) + int(shifts) + activation.forward_flops
+
+
+def _cost(a: Arguments) -> Cost:
+    expand, depthwise, pointwise = map(_operations, _finishes(a))
+    return theory.block_cost(
+        tuple(a.x.shape),
+        a.depthwise_weight.shape[0],
+        a.pointwise_weight.shape[0],
+        tuple(a.depthwise_weight.shape[2:]),
+        tuple(a.stride),
+        _sides(a.padding),
+        tuple(a.dilation),
+        expanded_channels=None if a.expand_weight is None else a.expand_weight.shape[0],
+        operations=(expand, depthwise, pointwise),
+        shortcut=a.shortcut,
+    )
+
+
+def _window(a: Arguments) -> Window:
+    kernel_size = (a.depthwise_weight.shape[2], a.depthwise_weight.shape[3])
+    return Window(kernel_size, tuple(a.stride), _sides(a.padding), tuple(a.dilation), True)
+
+
+_forward = register(
+    _SCHEMA,
     _kernel,
     _fake,
-    setup_context=_context,
+    save=_save,
     backward=_backward,
+    cost=_cost,
+    kind=lambda a: "separable_conv2d" if a.expand_weight is None else "inverted_residual",
+    window=_window,
 )

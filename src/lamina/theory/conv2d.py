@@ -101,6 +101,7 @@ def cost(
     *,
     direction: Direction = "forward",
     input_gradient: bool = True,
+    weight_gradient: bool = True,
     itemsize: int = 4,
 ) -> Cost:
     """MACs, bias additions and compulsory bytes; the input is what is kept for backward.
@@ -116,6 +117,7 @@ def cost(
         bias: whether one number is added to each output element.
         direction: the forward or the backward pass.
         input_gradient: False for a first layer, whose input needs no gradient.
+        weight_gradient: False for a frozen layer; its bias is frozen, too.
         itemsize: bytes of an element.
 
     Raises:
@@ -144,12 +146,35 @@ def cost(
             bytes_written=itemsize * outputs,
             saved_bytes=itemsize * inputs,
         )
+    products = int(input_gradient) + int(weight_gradient)
+    read = outputs + inputs * weight_gradient + weights * input_gradient
     return Cost(
-        macs=2 * macs if input_gradient else macs,
-        other_flops=outputs if bias else 0,
-        bytes_read=itemsize * (outputs + inputs + (weights if input_gradient else 0)),
-        bytes_written=itemsize * (parameters + (inputs if input_gradient else 0)),
+        macs=products * macs,
+        other_flops=outputs if bias and weight_gradient else 0,
+        bytes_read=itemsize * read if products else 0,
+        bytes_written=itemsize * (parameters * weight_gradient + inputs * input_gradient),
     )
+
+
+def kind(kernel_size: Sequence[int], groups: int, in_channels: int) -> str:
+    """What a convolution of these windows is called, over images of any rank.
+
+    Args:
+        kernel_size: taps per axis.
+        groups: into which the channels are split.
+        in_channels: C.
+
+    Example:
+        >>> kind((3, 3), 1, 64), kind((1, 1), 1, 64), kind((3, 3), 64, 64)
+        ('conv2d', 'pointwise_conv2d', 'depthwise_conv2d')
+    """
+    if groups > 1 and groups == in_channels:
+        prefix = "depthwise_"
+    elif groups == 1 and max(kernel_size, default=1) == 1:
+        prefix = "pointwise_"
+    else:
+        prefix = ""
+    return f"{prefix}conv{len(kernel_size)}d"
 
 
 def complexity() -> sympy.Expr:

@@ -77,6 +77,7 @@ def cost(
     *,
     direction: Direction = "forward",
     input_gradient: bool = True,
+    weight_gradient: bool = True,
     itemsize: int = 4,
 ) -> Cost:
     """MACs, bias additions and compulsory bytes; the input is what is kept for backward.
@@ -93,6 +94,7 @@ def cost(
         bias: whether one number is added to each output element.
         direction: the forward or the backward pass.
         input_gradient: False for a first layer, whose input needs no gradient.
+        weight_gradient: False for a frozen layer; its bias is frozen, too.
         itemsize: bytes of an element.
 
     Raises:
@@ -113,6 +115,7 @@ def cost(
         bias=bias,
         direction=direction,
         input_gradient=input_gradient,
+        weight_gradient=weight_gradient,
         itemsize=itemsize,
     )
 

@@ -129,6 +129,70 @@ def cost(
     return total + Cost(macs=repeated, bytes_read=-2 * middle_bytes, bytes_written=-middle_bytes)
 
 
+def block_cost(
+    input_shape: Sequence[int],
+    middle_channels: int,
+    out_channels: int,
+    kernel_size: int | Pair,
+    stride: int | Pair = 1,
+    padding: Padding = 0,
+    dilation: int | Pair = 1,
+    *,
+    expanded_channels: int | None = None,
+    operations: tuple[int, int, int] = (0, 0, 0),
+    shortcut: bool = False,
+    itemsize: int = 4,
+) -> Cost:
+    """[Expand,] depthwise, project [, add the input], made tile by tile in inference.
+
+    Neither the expanded tensor nor the depthwise result goes to memory.
+
+    Args:
+        input_shape: (N, C, H, W).
+        middle_channels: of the depthwise result.
+        out_channels: of the projection.
+        kernel_size: taps of the depthwise part.
+        stride: pixels.
+        padding: pixels or a rule.
+        dilation: pixels.
+        expanded_channels: of the pointwise convolution in front; None for none.
+        operations: for each element of the three results, such as a scale, a shift, an activation.
+        shortcut: whether the input is added.
+        itemsize: bytes of an element.
+
+    Raises:
+        ValueError: as ``output_shape``.
+
+    Example:
+        >>> block_cost((1, 16, 8, 8), 16, 32, 3, padding=1).macs
+        41984
+        >>> cost((1, 16, 8, 8), 32, 3, padding=1, bias=False).macs
+        41984
+    """
+    images, channels, rows, columns = input_shape
+    expanded = (images, expanded_channels or channels, rows, columns)
+    multiplier = middle_channels // expanded[1]
+    window = (kernel_size, stride, padding, dilation)
+    middle = depthwise_conv2d.output_shape(expanded, *window, multiplier)
+    parts = [
+        depthwise_conv2d.cost(expanded, *window, multiplier, bias=False, itemsize=itemsize),
+        conv2d.cost(middle, out_channels, 1, bias=False, itemsize=itemsize),
+    ]
+    if expanded_channels is not None:
+        parts.append(conv2d.cost(input_shape, expanded_channels, 1, bias=False, itemsize=itemsize))
+    weights = sum(part.parameters for part in parts)
+    inputs, outputs = prod(input_shape), images * out_channels * prod(middle[2:])
+    elements = (prod(expanded) if expanded_channels is not None else 0, prod(middle), outputs)
+    finishing = sum(count * each for count, each in zip(elements, operations, strict=True))
+    return Cost(
+        parameters=weights,
+        macs=sum(part.macs for part in parts),
+        other_flops=finishing + (outputs if shortcut else 0),
+        bytes_read=itemsize * (inputs + weights),
+        bytes_written=itemsize * outputs,
+    )
+
+
 def complexity() -> sympy.Expr:
     """FLOPs of the forward pass without bias, square kernel, ``"same"`` padding.
 

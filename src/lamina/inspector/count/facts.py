@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from lamina.inspector.count.operators import Value
+from lamina.theory.conv2d import kind as kind_of
 
 __all__ = ["Fact", "fact_of"]
 
@@ -81,14 +82,7 @@ def _convolution(args: Sequence[Any], out: Tensor) -> Fact:
     words = [times(kernel), f"stride {_once(stride)}" if max(stride) > 1 else ""]
     words.append(f"padding {_once(padding)}" if max(padding) else "")
     words.append(f"dilation {_once(dilation)}" if max(dilation) > 1 else "")
-    if transposed:
-        kind = f"conv_transpose{rank}d"
-    elif groups > 1 and groups == x.shape[1]:
-        kind = f"depthwise_conv{rank}d"
-    elif max(kernel, default=1) == 1 and groups == 1:
-        kind = f"pointwise_conv{rank}d"
-    else:
-        kind = f"conv{rank}d"
+    kind = f"conv_transpose{rank}d" if transposed else kind_of(kernel, groups, x.shape[1])
     words.append(f"{groups} groups" if groups > 1 and not kind.startswith("depthwise") else "")
     return Fact(
         kind,

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lamina.inspector.count.native import native_window
+from lamina.inspector.count.native import native_kind, native_window
 from lamina.inspector.count.operators import Operator
 from lamina.inspector.receptive.field import Call, Field, Fields, Rule, Source, Span, merge
 from lamina.inspector.receptive.windows import WINDOW_RULES, per_dim, slide
@@ -57,16 +57,17 @@ def record(
 
 def _native_rule(func: Operator, args: Sequence[Any]) -> Rule:
     """The rule of an operator of ours, whose first argument is what flows through."""
-    windows = native_window(func, args)
-    name = func._schema.name
-    if windows is not None:
-        mixes = "conv2d" in name and "depthwise" not in name
-        return lambda call: slide(call, windows, mixes) if call.index == 0 else None
-    if "global" in name:
-        return _over_image
-    if name.endswith("::linear"):
-        return _product
-    return _same
+    window = native_window(func, args)
+    if window is not None:
+        before = (first for first, _ in window.padding)
+        axes = list(zip(window.kernel_size, window.stride, before, window.dilation, strict=True))
+        return lambda call: slide(call, axes, window.mixes_channels) if call.index == 0 else None
+    kind = native_kind(func, args)
+    return {
+        "global_avg_pool2d": _over_image,
+        "global_max_pool2d": _over_image,
+        "dense": _product,
+    }.get(kind or "", _same)
 
 
 def _over_image(call: Call) -> Field | None:

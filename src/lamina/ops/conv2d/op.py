@@ -19,10 +19,18 @@ from lamina.ops.conv2d.pytorch import torch_conv2d
 from lamina.ops.depthwise_conv2d import depthwise_conv2d
 from lamina.ops.padding import window_padding
 from lamina.ops.runtime import checks, native
-from lamina.ops.runtime.registration import differentiable_gradients, register
+from lamina.ops.runtime.registration import (
+    Arguments,
+    Gradients,
+    Window,
+    differentiable_gradients,
+    register,
+)
 from lamina.ops.tuning import choice
+from lamina.theory import conv2d as theory
 from lamina.theory import shapes, validation
 from lamina.theory.conv2d_problem import Pass, Problem
+from lamina.theory.cost import Cost
 from lamina.theory.shapes import Padding, Pair, ResolvedPadding
 
 
@@ -249,13 +257,12 @@ def _kernel(
     return native.in_layout(activation_epilogue(y, activation, negative_slope), channels_last)
 
 
-def _fake(x: Tensor, weight: Tensor, scale: Any, shift: Any, *options: Any) -> Tensor:
-    stride, padding, dilation, groups, *_ = options
+def _fake(a: Arguments) -> Tensor:
     # Sizes may be symbols, which nothing remembers.
     problem = _problem_of(
-        tuple(x.shape), tuple(weight.shape), stride, tuple(padding), dilation, groups
+        tuple(a.x.shape), tuple(a.weight.shape), a.stride, tuple(a.padding), a.dilation, a.groups
     )
-    return native.fake_empty(x, problem.output_shape, _is_channels_last(x, weight))
+    return native.fake_empty(a.x, problem.output_shape, _is_channels_last(a.x, a.weight))
 
 
 def _gradient_kernel(
@@ -280,50 +287,72 @@ def _gradient_kernel(
     return native.in_layout(gradient, native.is_channels_last(like))
 
 
-def _context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, weight, _, shift, *ctx.options = inputs
-    ctx.options = ctx.options[:5]
-    ctx.has_bias = shift is not None
-    ctx.save_for_backward(x, weight)
+def _save(ctx: Any, a: Arguments, output: Tensor) -> None:
+    ctx.window = (a.stride, a.padding, a.dilation, a.groups, a.algorithm)
+    ctx.save_for_backward(a.x, a.weight)
 
 
-def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, dy: Tensor) -> Gradients:
     x, weight = ctx.saved_tensors
-    for_x, for_weight, _, for_bias = ctx.needs_input_grad[:4]
-    bias_gradient = dy.sum((0, 2, 3)) if for_bias else None
+    for_x, for_weight, _, for_shift = ctx.needs_input_grad[:4]
+    shift = dy.sum((0, 2, 3)) if for_shift else None
     if torch.is_grad_enabled():
 
         def forward(x: Tensor, weight: Tensor) -> Tensor:
-            stride, (top, bottom, left, right), dilation, groups, _ = ctx.options
-            return torch_conv2d(
-                x, weight, None, stride, ((top, bottom), (left, right)), dilation, groups
-            )
+            stride, padding, dilation, groups, _ = ctx.window
+            return torch_conv2d(x, weight, None, stride, _sides(padding), dilation, groups)
 
         dx, dweight = differentiable_gradients(forward, (x, weight), dy)
     else:
-        dx = _input_gradient(x, dy, weight, *ctx.options) if for_x else None
-        dweight = _weight_gradient(x, dy, weight, *ctx.options) if for_weight else None
-    return dx, dweight, None, bias_gradient, *(None,) * 7
+        dx = _input_gradient(x, dy, weight, *ctx.window) if for_x else None
+        dweight = _weight_gradient(x, dy, weight, *ctx.window) if for_weight else None
+    return {"x": dx, "weight": dweight, "shift": shift}
+
+
+def _sides(padding: Any) -> ResolvedPadding:
+    top, bottom, left, right = padding
+    return (top, bottom), (left, right)
+
+
+def _cost(a: Arguments, **direction: Any) -> Cost:
+    return theory.cost(
+        tuple(a.x.shape),
+        a.weight.shape[0],
+        tuple(a.weight.shape[2:]),
+        tuple(a.stride),
+        _sides(a.padding),
+        tuple(a.dilation),
+        a.groups,
+        **direction,
+    )
+
+
+def _window(a: Arguments) -> Window:
+    kernel_size = (a.weight.shape[2], a.weight.shape[3])
+    return Window(kernel_size, tuple(a.stride), _sides(a.padding), tuple(a.dilation), True)
 
 
 _WINDOW = "int[] stride, SymInt[] padding, int[] dilation, int groups, str algorithm"
 _input_gradient = register(
     f"conv2d_input_gradient(Tensor x, Tensor dy, Tensor weight, {_WINDOW}) -> Tensor",
     partial(_gradient_kernel, "input_gradient"),
-    lambda x, dy, weight, *_: native.fake_empty(x, x.shape, native.is_channels_last(x)),
+    lambda a: native.fake_empty(a.x, a.x.shape, native.is_channels_last(a.x)),
+    cost=partial(_cost, bias=False, direction="backward", weight_gradient=False),
 )
 _weight_gradient = register(
     f"conv2d_weight_gradient(Tensor x, Tensor dy, Tensor weight, {_WINDOW}) -> Tensor",
     partial(_gradient_kernel, "weight_gradient"),
-    lambda x, dy, weight, *_: native.fake_empty(
-        weight, weight.shape, native.is_channels_last(weight)
-    ),
+    lambda a: native.fake_empty(a.weight, a.weight.shape, native.is_channels_last(a.weight)),
+    cost=partial(_cost, bias=False, direction="backward", input_gradient=False),
 )
 convolve = register(
     f"conv2d(Tensor x, Tensor weight, Tensor? scale, Tensor? shift, {_WINDOW}, str activation, "
     "float negative_slope) -> Tensor",
     _kernel,
     _fake,
-    setup_context=_context,
+    save=_save,
     backward=_backward,
+    cost=lambda a: _cost(a, bias=a.shift is not None),
+    kind=lambda a: theory.kind(a.weight.shape[2:], a.groups, a.x.shape[1]),
+    window=_window,
 )

@@ -12,7 +12,15 @@ import torch
 from torch import Tensor
 
 from lamina.ops.runtime import memory, native
-from lamina.ops.runtime.registration import differentiable_gradients, register
+from lamina.ops.runtime.registration import (
+    Arguments,
+    Gradients,
+    differentiable_gradients,
+    register,
+)
+from lamina.theory import pool2d as theory
+from lamina.theory.cost import Cost
+from lamina.theory.pool2d import Operation
 
 _Numbers = Sequence[int]
 
@@ -30,19 +38,17 @@ def _global_kernel(name: str) -> Callable[[Tensor], Tensor]:
     return kernel
 
 
-def _global_fake(x: Tensor) -> Tensor:
-    return native.fake_empty(x, (*x.shape[:2], 1, 1), native.is_channels_last(x))
+def _global_fake(a: Arguments) -> Tensor:
+    return native.fake_empty(a.x, (*a.x.shape[:2], 1, 1), native.is_channels_last(a.x))
 
 
-def _global_average_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    (x,) = inputs
-    ctx.size = tuple(x.shape[2:])
-    ctx.channels_last = native.is_channels_last(x)
+def _global_average_save(ctx: Any, a: Arguments, output: Tensor) -> None:
+    ctx.size = tuple(a.x.shape[2:])
+    ctx.channels_last = native.is_channels_last(a.x)
 
 
-def _global_average_backward(ctx: Any, dy: Tensor) -> Tensor:
-    dx: Tensor = _global_average_gradient(dy, ctx.size, ctx.channels_last)
-    return dx
+def _global_average_backward(ctx: Any, dy: Tensor) -> Gradients:
+    return {"x": _global_average_gradient(dy, ctx.size, ctx.channels_last)}
 
 
 def _global_average_gradient_kernel(dy: Tensor, size: _Numbers, channels_last: bool) -> Tensor:
@@ -55,26 +61,26 @@ def _global_average_gradient_kernel(dy: Tensor, size: _Numbers, channels_last: b
     return dx
 
 
-def _global_average_gradient_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def _global_average_gradient_save(ctx: Any, a: Arguments, output: Tensor) -> None:
     pass  # linear, and the gradient of its result has the size that it needs
 
 
-def _global_average_gradient_backward(ctx: Any, ddx: Tensor) -> tuple[Tensor, None, None]:
-    return global_average(ddx), None, None
+def _global_average_gradient_backward(ctx: Any, ddx: Tensor) -> Gradients:
+    return {"dy": global_average(ddx)}
 
 
-def _global_max_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs, output)
+def _global_max_save(ctx: Any, a: Arguments, output: Tensor) -> None:
+    ctx.save_for_backward(a.x, output)
 
 
-def _global_max_backward(ctx: Any, dy: Tensor) -> Tensor | None:
+def _global_max_backward(ctx: Any, dy: Tensor) -> Gradients:
     x, y = ctx.saved_tensors
     dx: Tensor | None
     if torch.is_grad_enabled():
         (dx,) = differentiable_gradients(lambda x: x.amax((-2, -1), keepdim=True), (x,), dy)
     else:
         dx = _global_max_gradient(x, y, dy)
-    return dx
+    return {"x": dx}
 
 
 def _global_max_gradient_kernel(x: Tensor, y: Tensor, dy: Tensor) -> Tensor:
@@ -96,29 +102,41 @@ def _global_max_gradient_kernel(x: Tensor, y: Tensor, dy: Tensor) -> Tensor:
     return dx
 
 
+def _cost(operation: Operation) -> Callable[[Arguments], Cost]:
+    return lambda a: theory.global_cost(tuple(a.x.shape), operation=operation)
+
+
 global_average = register(
     "global_avg_pool2d(Tensor x) -> Tensor",
     _global_kernel("pool2d_global_average"),
     _global_fake,
-    setup_context=_global_average_context,
+    save=_global_average_save,
     backward=_global_average_backward,
+    cost=_cost("average"),
+    kind="global_avg_pool2d",
 )
 _global_average_gradient = register(
     "global_avg_pool2d_backward(Tensor dy, SymInt[] size, bool channels_last) -> Tensor",
     _global_average_gradient_kernel,
-    lambda dy, size, channels_last: native.fake_empty(dy, (*dy.shape[:2], *size), channels_last),
-    setup_context=_global_average_gradient_context,
+    lambda a: native.fake_empty(a.dy, (*a.dy.shape[:2], *a.size), a.channels_last),
+    save=_global_average_gradient_save,
     backward=_global_average_gradient_backward,
+    cost=lambda a: theory.global_cost(
+        (*a.dy.shape[:2], *a.size), operation="average", direction="backward"
+    ),
 )
 global_max = register(
     "global_max_pool2d(Tensor x) -> Tensor",
     _global_kernel("pool2d_global_max"),
     _global_fake,
-    setup_context=_global_max_context,
+    save=_global_max_save,
     backward=_global_max_backward,
+    cost=_cost("max"),
+    kind="global_max_pool2d",
 )
 _global_max_gradient = register(
     "global_max_pool2d_backward(Tensor x, Tensor y, Tensor dy) -> Tensor",
     _global_max_gradient_kernel,
-    lambda x, y, dy: torch.empty_like(native.dense(x)),
+    lambda a: torch.empty_like(native.dense(a.x)),
+    cost=lambda a: theory.global_cost(tuple(a.x.shape), operation="max", direction="backward"),
 )

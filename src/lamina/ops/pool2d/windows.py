@@ -6,15 +6,18 @@ gradients are linear maps, so each can be differentiated as often as one likes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lamina.ops.runtime import memory, native
-from lamina.ops.runtime.registration import register
-from lamina.theory.shapes import Pair
+from lamina.ops.runtime.registration import Arguments, Gradients, Window, register
+from lamina.theory import pool2d as theory
+from lamina.theory.cost import Cost
+from lamina.theory.pool2d import Operation
+from lamina.theory.shapes import Direction, Pair, ResolvedPadding
 
 BYTE_TAPS = 256
 """A window of more taps has places that no byte holds."""
@@ -81,56 +84,58 @@ def _max_inference_kernel(x: Tensor, *window: Any) -> Tensor:
     return _run_max(x, None, *window)
 
 
-def _max_inference_fake(x: Tensor, *window: Any) -> Tensor:
-    return native.fake_empty(x, (*x.shape[:2], *window[-1]), native.is_channels_last(x))
+def _pooled_fake(a: Arguments) -> Tensor:
+    return native.fake_empty(a.x, (*a.x.shape[:2], *a.output_size), native.is_channels_last(a.x))
 
 
 def _max_kernel(x: Tensor, *window: Any) -> tuple[Tensor, Tensor]:
-    size = (*x.shape[:2], *window[-1])
+    *_, output_size = window
+    size = (*x.shape[:2], *output_size)
     places = memory.empty(size, x, channels_last=native.is_channels_last(x), dtype=torch.uint8)
     return _run_max(x, places, *window), places
 
 
-def _max_fake(x: Tensor, *window: Any) -> tuple[Tensor, Tensor]:
-    y = _max_inference_fake(x, *window)
+def _max_fake(a: Arguments) -> tuple[Tensor, Tensor]:
+    y = _pooled_fake(a)
     return y, torch.empty_like(y, dtype=torch.uint8)
 
 
-def _max_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    x, *ctx.window = inputs
+def _save_window(ctx: Any, a: Arguments) -> None:
+    _, *ctx.window = a
+    ctx.size = tuple(a.x.shape[2:])
+    ctx.channels_last = native.is_channels_last(a.x)
+
+
+def _max_save(ctx: Any, a: Arguments, output: tuple[Tensor, Tensor]) -> None:
+    _save_window(ctx, a)
     _, places = output
-    ctx.size = tuple(x.shape[2:])
-    ctx.channels_last = native.is_channels_last(x)
     ctx.mark_non_differentiable(places)
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(places)
 
 
-def _max_backward(ctx: Any, dy: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
+def _max_backward(ctx: Any, dy: Tensor | None, _: Tensor | None) -> Gradients:
     (places,) = ctx.saved_tensors
     return _gradient_of_max(ctx, dy, places)
 
 
-def _max_inference_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, *ctx.window = inputs
-    ctx.size = tuple(x.shape[2:])
-    ctx.channels_last = native.is_channels_last(x)
-    ctx.save_for_backward(x)
+def _max_inference_save(ctx: Any, a: Arguments, output: Tensor) -> None:
+    _save_window(ctx, a)
+    ctx.save_for_backward(a.x)
 
 
-def _max_inference_backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+def _max_inference_backward(ctx: Any, dy: Tensor) -> Gradients:
     # Rarely asked: a program that was exported without gradients is differentiated after all.
     (x,) = ctx.saved_tensors
     _, places = max_pool(x.detach(), *ctx.window)
     return _gradient_of_max(ctx, dy, places)
 
 
-def _gradient_of_max(ctx: Any, dy: Tensor | None, places: Tensor) -> tuple[Tensor | None, ...]:
-    dx = None
-    if dy is not None:
-        backward = _scatter if torch.is_grad_enabled() else _max_gradient
-        dx = backward(dy, places, ctx.size, *ctx.window, ctx.channels_last)
-    return dx, None, None, None, None, None
+def _gradient_of_max(ctx: Any, dy: Tensor | None, places: Tensor) -> Gradients:
+    if dy is None:
+        return {}
+    backward = _scatter if torch.is_grad_enabled() else _max_gradient
+    return {"x": backward(dy, places, ctx.size, *ctx.window, ctx.channels_last)}
 
 
 def indices_of(
@@ -191,25 +196,69 @@ def _max_gradient_kernel(
     return dx
 
 
+# ---- of both ------------------------------------------------------------------------------------
+
+
+def _sides(padding: _Numbers) -> ResolvedPadding:
+    top, bottom, left, right = padding
+    return (top, bottom), (left, right)
+
+
+def _gradient_fake(a: Arguments) -> Tensor:
+    return native.fake_empty(a.dy, (*a.dy.shape[:2], *a.size), a.channels_last)
+
+
+def _dilation(a: Arguments) -> Any:
+    return tuple(getattr(a, "dilation", (1, 1)))  # a mean has none
+
+
+def _cost(operation: Operation, direction: Direction) -> Callable[[Arguments], Cost]:
+    def cost(a: Arguments) -> Cost:
+        forward = direction == "forward"
+        return theory.cost(
+            tuple(a.x.shape) if forward else (*a.dy.shape[:2], *a.size),
+            tuple(a.kernel_size),
+            tuple(a.stride),
+            _sides(a.padding),
+            _dilation(a),
+            operation=operation,
+            direction=direction,
+        )
+
+    return cost
+
+
+def _window(a: Arguments) -> Window:
+    sides = _sides(a.padding)
+    return Window(tuple(a.kernel_size), tuple(a.stride), sides, _dilation(a), False)
+
+
 max_pool = register(
     f"max_pool2d(Tensor x, {_MAX_WINDOW}) -> (Tensor, Tensor)",
     _max_kernel,
     _max_fake,
-    setup_context=_max_context,
+    save=_max_save,
     backward=_max_backward,
+    cost=_cost("max", "forward"),
+    kind="max_pool2d",
+    window=_window,
 )
 max_pool_inference = register(
     f"max_pool2d_inference(Tensor x, {_MAX_WINDOW}) -> Tensor",
     _max_inference_kernel,
-    _max_inference_fake,
-    setup_context=_max_inference_context,
+    _pooled_fake,
+    save=_max_inference_save,
     backward=_max_inference_backward,
+    cost=_cost("max", "forward"),
+    kind="max_pool2d",
+    window=_window,
 )
 _max_gradient = register(
     f"max_pool2d_backward(Tensor dy, Tensor places, SymInt[] size, {_MAX_WINDOW}, "
     "bool channels_last) -> Tensor",
     _max_gradient_kernel,
-    lambda dy, places, size, *rest: native.fake_empty(dy, (*dy.shape[:2], *size), rest[-1]),
+    _gradient_fake,
+    cost=_cost("max", "backward"),
 )
 
 
@@ -247,15 +296,12 @@ def _average_kernel(
     return y
 
 
-def _average_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, *ctx.window = inputs
-    ctx.size = tuple(x.shape[2:])
-    ctx.channels_last = native.is_channels_last(x)
+def _average_save(ctx: Any, a: Arguments, output: Tensor) -> None:
+    _save_window(ctx, a)
 
 
-def _average_backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-    dx = _average_gradient(dy, ctx.size, *ctx.window, ctx.channels_last)
-    return dx, None, None, None, None, None, None
+def _average_backward(ctx: Any, dy: Tensor) -> Gradients:
+    return {"x": _average_gradient(dy, ctx.size, *ctx.window, ctx.channels_last)}
 
 
 def _average_gradient_kernel(
@@ -285,28 +331,30 @@ def _average_gradient_kernel(
     return dx
 
 
-def _average_gradient_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    _, _, *ctx.window, _ = inputs
+def _average_gradient_save(ctx: Any, a: Arguments, output: Tensor) -> None:
+    _dy, _size, *ctx.window, _channels_last = a
 
 
-def _average_gradient_backward(ctx: Any, ddx: Tensor) -> tuple[Tensor | None, ...]:
-    return average_pool(ddx, *ctx.window), *(None,) * 8
+def _average_gradient_backward(ctx: Any, ddx: Tensor) -> Gradients:
+    return {"dy": average_pool(ddx, *ctx.window)}
 
 
 average_pool = register(
     f"avg_pool2d(Tensor x, {_AVERAGE_WINDOW}) -> Tensor",
     _average_kernel,
-    lambda x, kernel_size, stride, padding, output_size, *_: native.fake_empty(
-        x, (*x.shape[:2], *output_size), native.is_channels_last(x)
-    ),
-    setup_context=_average_context,
+    _pooled_fake,
+    save=_average_save,
     backward=_average_backward,
+    cost=_cost("average", "forward"),
+    kind="avg_pool2d",
+    window=_window,
 )
 _average_gradient = register(
     f"avg_pool2d_backward(Tensor dy, SymInt[] size, {_AVERAGE_WINDOW}, bool channels_last)"
     " -> Tensor",
     _average_gradient_kernel,
-    lambda dy, size, *rest: native.fake_empty(dy, (*dy.shape[:2], *size), rest[-1]),
-    setup_context=_average_gradient_context,
+    _gradient_fake,
+    save=_average_gradient_save,
     backward=_average_gradient_backward,
+    cost=_cost("average", "backward"),
 )

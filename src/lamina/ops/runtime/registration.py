@@ -1,66 +1,180 @@
-"""How a kernel becomes a torch op: dispatcher, fake tensors, autograd, vmap."""
+"""One description of an op: what the dispatcher, autograd, the counters and the tests ask of it."""
 
 from __future__ import annotations
 
+import re
+from collections import namedtuple
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
 from lamina.ops.runtime import native
+from lamina.theory.cost import Cost
+from lamina.theory.shapes import Pair, ResolvedPadding
 
-Backward = Callable[..., Any]
+Arguments = Any
+"""An op's arguments by the names of its schema, as a named tuple."""
 
-_functions: dict[str, Callable[..., Any]] = {}
+Gradients = dict[str, Tensor | None]
+"""By the names of the inputs; those that are missing have none."""
 
 
-def function(name: str) -> Callable[..., Any]:
-    """The function that ``register`` returned for the op of this name."""
-    return _functions[name]
+class Window(NamedTuple):
+    """What an op slides over an image; each pair is (height, width), in pixels.
+
+    Args:
+        kernel_size: of the window.
+        stride: from one window to the next.
+        padding: ((top, bottom), (left, right)).
+        dilation: from one tap to the next.
+        mixes_channels: whether each result sees every channel.
+    """
+
+    kernel_size: Pair
+    stride: Pair
+    padding: ResolvedPadding
+    dilation: Pair
+    mixes_channels: bool
+
+
+@dataclass(frozen=True)
+class Op:
+    """A registered op.
+
+    Args:
+        name: in ``torch.ops.lamina``.
+        function: what the layers call: the kernel directly where nobody traces, compiles or
+            watches, for the dispatcher and a Python autograd formula cost more than a small
+            layer's arithmetic.
+        arguments: the named tuple of its arguments.
+        is_differentiable: whether it has a backward formula.
+        cost: of one call; None for an op without arithmetic.
+        kind: of layer that it is; None for a part of one, such as a gradient.
+        window: that it slides; None for none.
+        settings: what distinguishes it beside the window, in words.
+        training: whether it normalises with the batch's statistics; None where that is no question.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    arguments: Any
+    is_differentiable: bool
+    cost: Callable[[Arguments], Cost] | None
+    kind: Callable[[Arguments], str] | None
+    window: Callable[[Arguments], Window] | None
+    settings: Callable[[Arguments], str] | None
+    training: bool | None
+
+    def named(self, args: Sequence[Any]) -> Arguments:
+        """The arguments of a call by name; all ops take theirs by position."""
+        return self.arguments(*args)
+
+
+OPS: dict[str, Op] = {}
+"""Every op of ours, by name."""
 
 
 def register(
     schema: str,
     kernel: Callable[..., Any],
-    fake: Callable[..., Any],
+    fake: Callable[[Arguments], Any],
     *,
-    setup_context: Callable[..., None] | None = None,
-    backward: Backward | None = None,
+    save: Callable[[Any, Arguments, Any], None] | None = None,
+    backward: Callable[..., Gradients] | None = None,
+    cost: Callable[[Arguments], Cost] | None = None,
+    kind: str | Callable[[Arguments], str] | None = None,
+    window: Callable[[Arguments], Window] | None = None,
+    settings: Callable[[Arguments], str] | None = None,
+    training: bool | None = None,
 ) -> Callable[..., Any]:
-    """Defines ``torch.ops.lamina.<name>`` and returns the function to call it by.
-
-    The function calls the kernel directly where nobody traces, compiles or watches: the
-    dispatcher and a Python autograd formula cost more than a small layer's arithmetic.
+    """Defines ``torch.ops.lamina.<name>``, lists it in ``OPS`` and returns its ``function``.
 
     Args:
         schema: name and signature, ``"relu(Tensor x) -> Tensor"``.
-        kernel: computes the outputs; sees float32 CPU tensors only.
+        kernel: computes the outputs of float32 CPU tensors; takes the arguments by position.
         fake: gives the outputs' shape, strides and dtype without computing.
-        setup_context: ``(ctx, inputs, output)``, saves what backward needs.
-        backward: ``(ctx, *gradients)``, a gradient or None per input. An op without one is itself
+        save: ``(ctx, arguments, output)``, keeps what backward needs.
+        backward: ``(ctx, *gradients)``, the gradients of the inputs. An op without one is itself
             a gradient that nobody differentiates again, and says so to whoever tries.
+        cost: as in ``Op``, like the next four; its MACs are what PyTorch's FLOP counter counts.
+        kind: a name, or how the arguments tell it.
+        window: of the arguments.
+        settings: of the arguments.
+        training: of a normalisation.
     """
-    name = f"lamina::{schema.partition('(')[0]}"
-    torch.library.define(name, schema[schema.index("(") :], tags=torch.Tag.pt2_compliant_tag)
-    torch.library.impl(name, "CPU", kernel)
-    torch.library.register_fake(name, fake)
-    op = getattr(torch.ops.lamina, name.partition("::")[2]).default
-    torch.library.register_vmap(name, _one_by_one(op))
+    name = schema.partition("(")[0]
+    qualified = f"lamina::{name}"
+    arguments = arguments_of(schema)
+    torch.library.define(qualified, schema[schema.index("(") :], tags=torch.Tag.pt2_compliant_tag)
+    torch.library.impl(qualified, "CPU", kernel)
+    torch.library.register_fake(qualified, lambda *args: fake(arguments(*args)))
+    packet = getattr(torch.ops.lamina, name)
+    op = packet.default
+    torch.library.register_vmap(qualified, _one_by_one(op))
     if backward is None:
-        torch.library.register_autograd(name, _refusal(name))
+        torch.library.register_autograd(qualified, _refusal(qualified))
+        function = _directly_or(op, kernel)
+    else:
+        assert save is not None
+        setup_context, formula = _by_position(arguments, save, backward)
+        torch.library.register_autograd(qualified, formula, setup_context=setup_context)
+        direct = _autograd_function(qualified, kernel, setup_context, formula)
+        function = _differentiably_or(op, kernel, direct)
+    if cost is not None:
+        _tell_the_flop_counter(packet, arguments, cost)
+    OPS[name] = Op(
+        name=name,
+        function=function,
+        arguments=arguments,
+        is_differentiable=backward is not None,
+        cost=cost,
+        kind=(lambda _: kind) if isinstance(kind, str) else kind,
+        window=window,
+        settings=settings,
+        training=training,
+    )
+    return function
 
-        def call(*args: Any) -> Any:
-            return kernel(*args) if native.runs_directly(args) else op(*args)
 
-        _functions[name.partition("::")[2]] = call
-        return call
+def arguments_of(schema: str) -> Any:
+    """The named tuple of a schema's arguments.
 
-    assert setup_context is not None
-    torch.library.register_autograd(name, backward, setup_context=setup_context)
-    direct = _autograd_function(name, kernel, setup_context, backward)
+    Example:
+        >>> arguments_of("relu(Tensor x, bool inplace) -> Tensor")(1, inplace=True)
+        relu(x=1, inplace=True)
+    """
+    name, _, rest = schema.partition("(")
+    signature = rest.partition(") ->")[0]
+    return namedtuple(name, re.findall(r"(\w+)\s*(?:,|$)", signature))
 
-    def call_differentiably(*args: Any) -> Any:
+
+def _tell_the_flop_counter(packet: Any, arguments: Any, cost: Callable[[Arguments], Cost]) -> None:
+    """Two FLOPs per multiply-accumulate, as of PyTorch's own ops, whatever algorithm runs."""
+
+    def flops(*args: Any, out_val: Any = None, **named: Any) -> int:
+        return 2 * cost(arguments(*args, **named)).macs
+
+    register_flop_formula(packet, get_raw=True)(flops)
+
+
+# ---- how an op is called ------------------------------------------------------------------------
+
+
+def _directly_or(op: Callable[..., Any], kernel: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any) -> Any:
+        return kernel(*args) if native.runs_directly(args) else op(*args)
+
+    return call
+
+
+def _differentiably_or(
+    op: Callable[..., Any], kernel: Callable[..., Any], direct: Callable[..., Any]
+) -> Callable[..., Any]:
+    def call(*args: Any) -> Any:
         if not native.runs_directly(args):
             return op(*args)
         if torch.is_grad_enabled():
@@ -69,12 +183,32 @@ def register(
                     return direct(*args)
         return kernel(*args)
 
-    _functions[name.partition("::")[2]] = call_differentiably
-    return call_differentiably
+    return call
+
+
+def _by_position(
+    arguments: Any,
+    save: Callable[[Any, Arguments, Any], None],
+    backward: Callable[..., Gradients],
+) -> tuple[Callable[..., None], Callable[..., Any]]:
+    """Both in the form that autograd wants."""
+    names = arguments._fields
+
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        save(ctx, arguments(*inputs), output)
+
+    def formula(ctx: Any, *gradients: Any) -> Any:
+        found = backward(ctx, *gradients)
+        return tuple([found.get(name) for name in names])
+
+    return setup_context, formula
 
 
 def _autograd_function(
-    name: str, kernel: Callable[..., Any], setup_context: Callable[..., None], backward: Backward
+    name: str,
+    kernel: Callable[..., Any],
+    setup_context: Callable[..., None],
+    formula: Callable[..., Any],
 ) -> Callable[..., Any]:
     def forward(ctx: Any, *args: Any) -> Any:
         output = kernel(*args)
@@ -82,14 +216,14 @@ def _autograd_function(
         return output
 
     function = type(
-        name, (torch.autograd.Function,), {"forward": forward, "backward": staticmethod(backward)}
+        name, (torch.autograd.Function,), {"forward": forward, "backward": staticmethod(formula)}
     )
     function.forward = staticmethod(forward)  # type: ignore[attr-defined]
     # Past Function.apply, which looks for the transforms of torch.func: they do not come here.
     return super(torch.autograd.Function, function).apply  # type: ignore[misc, no-any-return]
 
 
-def _refusal(name: str) -> Backward:
+def _refusal(name: str) -> Callable[..., Any]:
     """PyTorch's own answer to a missing formula is a warning, and no gradient."""
 
     def backward(ctx: Any, *gradients: Any) -> Any:

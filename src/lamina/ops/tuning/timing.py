@@ -154,7 +154,7 @@ AROUND = "around the kernels"
 
 def _around() -> dict[Pass, float]:
     """Seconds by pass, from a convolution that takes little else; both gradients' are alike."""
-    convolve = registration.function("conv2d")
+    convolve = registration.OPS["conv2d"].function
     case = CASES[0]
     padding = case.kernel_size // 2
     passes = _calls(case)
