@@ -40,9 +40,21 @@ def _sizes_of_small_images():
 @pytest.fixture
 def small_calls(_sizes_of_small_images, monkeypatch):
     """Small images go to PyTorch's ops, as outside of tests."""
+    _as_shipped(_sizes_of_small_images, monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def _small_cases(request, _sizes_of_small_images, monkeypatch):
+    """The same for those cases of a harness that ask for it."""
+    case = getattr(getattr(request.node, "callspec", None), "params", {}).get("case")
+    if getattr(case, "small", False):
+        _as_shipped(_sizes_of_small_images, monkeypatch)
+
+
+def _as_shipped(sizes, monkeypatch):
     from lamina.ops.runtime import native
 
-    small, channels_last = _sizes_of_small_images
+    small, channels_last = sizes
     monkeypatch.setattr(native, "SMALL", small)
     monkeypatch.setattr(native, "SMALL_CHANNELS_LAST", channels_last)
 

@@ -25,6 +25,8 @@ class Case:
     """torch.nn's class of the same name takes the same arguments."""
     matches: bool = True
     """The reference's output is ours; False for random layers, whose masks differ."""
+    small: bool = False
+    """Small images go to PyTorch's ops where that is quicker, as users' do; else to the kernels."""
 
     def build(self) -> torch.nn.Module:
         layer: torch.nn.Module = getattr(nn, self.layer)(*self.args, **self.options)
@@ -53,7 +55,8 @@ class Case:
         words = [str(value) for value in self.args]
         words += [f"{key}={value}" for key, value in self.options.items()]
         mode = "" if self.training else "-eval"
-        return f"{self.layer}({','.join(words)}){mode}".replace(" ", "")
+        route = "-small" if self.small else ""
+        return f"{self.layer}({','.join(words)}){mode}{route}".replace(" ", "")
 
 
 def ours(layer: str, *args: Any, **options: Any) -> Case:
@@ -127,4 +130,9 @@ CASES = [
     theirs("Softmax", 1),
     ours("SqueezeExcite", 4, 2),
     ours("SqueezeExcite", 4, 2, activation="silu", gate="hardsigmoid"),
+]
+CASES += [
+    replace(case, small=True)
+    for case in CASES
+    if "Pool" in case.layer or "Norm" in case.layer or case.layer == "SqueezeExcite"
 ]

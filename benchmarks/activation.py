@@ -1,5 +1,0 @@
-"""Time activation against PyTorch, on an idle machine."""
-
-from lamina.cli import main
-
-main(["bench", "layers", "--kind", "activation"])

@@ -1,5 +1,0 @@
-"""Time dense against PyTorch, on an idle machine."""
-
-from lamina.cli import main
-
-main(["bench", "layers", "--kind", "dense"])

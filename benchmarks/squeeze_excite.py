@@ -1,5 +1,0 @@
-"""Time squeeze_excite against PyTorch, on an idle machine."""
-
-from lamina.cli import main
-
-main(["bench", "layers", "--kind", "squeeze_excite"])
