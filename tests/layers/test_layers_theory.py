@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
-import pkgutil
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-import lamina.layers
 from lamina import layers, theory
 from lamina.layers.data_format import nchw_shape
 
@@ -76,16 +72,3 @@ def test_keras_predicts_the_output_shape(layer: Any) -> None:
 )
 def test_theory_and_keras_agree_on_the_output_shape(layer: Any, predicted: tuple[int, ...]) -> None:
     assert nchw_shape(layer.compute_output_shape(SHAPE), "channels_last") == predicted
-
-
-@pytest.mark.parametrize(
-    "name", [module.name for module in pkgutil.iter_modules(lamina.layers.__path__)]
-)
-def test_docstring_examples_of_layers_run(name: str) -> None:
-    module = importlib.import_module(f"lamina.layers.{name}")
-    assert doctest.testmod(module).failed == 0
-
-
-def test_package_example_runs() -> None:
-    result = doctest.testmod(lamina.layers)
-    assert result.attempted > 0 and result.failed == 0

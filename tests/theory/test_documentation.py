@@ -1,4 +1,4 @@
-"""Every example of a docstring in theory runs, and every public name has a docstring."""
+"""Theory explains itself: examples, which run with all others, and docstrings."""
 
 import doctest
 import importlib
@@ -18,10 +18,8 @@ MODULES = [
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
-def test_examples_run(module):
-    result = doctest.testmod(module)
-    assert result.attempted > 0
-    assert result.failed == 0
+def test_every_room_has_an_example(module):
+    assert any(test.examples for test in doctest.DocTestFinder().find(module))
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
