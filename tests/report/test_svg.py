@@ -49,12 +49,6 @@ def test_a_constant_line_is_drawn(value):
     assert "<path" in chart
 
 
-def test_the_longest_bar_fills_the_room_and_others_are_in_proportion():
-    chart = svg.bar_chart([svg.Bar("a", 4.0), svg.Bar("b", 1.0)], label="bars")
-    long, short = (float(w) for w in re.findall(r'<rect [^>]*?width="([\d.]+)" height', chart))
-    assert long == pytest.approx(4 * short)
-
-
 def test_a_long_name_is_cut_in_its_middle():
     assert svg.shortened("features.denseblock4.denselayer16.conv2", 140) == "features.d…r16.conv2"
     assert svg.shortened("conv1", 140) == "conv1"

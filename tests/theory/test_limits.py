@@ -25,12 +25,6 @@ def test_kinds_fall_on_their_side_of_the_ridge():
     assert limits.bound_by(batch_norm2d.cost(shape, training=True), MACHINE) == "memory"
 
 
-def test_roofline_bends_at_the_ridge():
-    assert limits.attainable_flops(MACHINE.ridge, MACHINE) == MACHINE.peak_flops
-    assert limits.attainable_flops(MACHINE.ridge / 2, MACHINE) == MACHINE.peak_flops / 2
-    assert limits.attainable_flops(MACHINE.ridge * 2, MACHINE) == MACHINE.peak_flops
-
-
 def test_cache_serves_what_fits_it():
     machine = Machine(200e9, 20e9, cache_bytes=1000, cache_bandwidth=100e9)
     assert limits.memory_time(Cost(bytes_read=1000), machine) == 1000 / 100e9

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lamina.ops.activation import activation_epilogue
 from lamina.ops.conv2d.pytorch import torch_conv2d
-from lamina.ops.padding import window_padding
+from lamina.ops.padding import sides, window_padding
 from lamina.ops.runtime import checks, memory, native
 from lamina.ops.runtime.registration import (
     Arguments,
@@ -260,7 +260,7 @@ def _differentiable_gradients(
     stride, padding, dilation = ctx.window
 
     def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        z = torch_conv2d(x, weight, bias, stride, _sides(padding), dilation, x.shape[1])
+        z = torch_conv2d(x, weight, bias, stride, sides(padding), dilation, x.shape[1])
         return activation_epilogue(z, *ctx.activation)
 
     dx, gradient_weight, gradient_bias = differentiable_gradients(forward, (x, weight, bias), dy)
@@ -269,18 +269,13 @@ def _differentiable_gradients(
     return dx, gradient_weight, gradient_bias
 
 
-def _sides(padding: Sizes) -> ResolvedPadding:
-    top, bottom, left, right = padding
-    return (top, bottom), (left, right)
-
-
 def _cost(a: Arguments, **direction: Any) -> Cost:
     channels = a.x.shape[1]
     return theory.cost(
         tuple(a.x.shape),
         tuple(a.weight.shape[2:]),
         tuple(a.stride),
-        _sides(a.padding),
+        sides(a.padding),
         tuple(a.dilation),
         depth_multiplier=a.weight.shape[0] // channels,
         bias=a.bias is not None,
@@ -297,7 +292,7 @@ def _backward_cost(a: Arguments) -> Cost:
 
 def _window(a: Arguments) -> Window:
     kernel_size = (a.weight.shape[2], a.weight.shape[3])
-    return Window(kernel_size, tuple(a.stride), _sides(a.padding), tuple(a.dilation), False)
+    return Window(kernel_size, tuple(a.stride), sides(a.padding), tuple(a.dilation), False)
 
 
 _ARGUMENTS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -63,6 +64,12 @@ def torch_padding(padding: Padding) -> Padding:
         return canonical
     (top, bottom), (left, right) = canonical
     return (top, left) if top == bottom and left == right else canonical
+
+
+def sides(padding: Sequence[int]) -> ResolvedPadding:
+    """An op's four numbers, (top, bottom, left, right), as the theory has them."""
+    top, bottom, left, right = padding
+    return (top, bottom), (left, right)
 
 
 def window_padding(

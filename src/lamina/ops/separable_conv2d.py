@@ -15,7 +15,7 @@ from lamina.ops.activation import activation_epilogue
 from lamina.ops.conv2d import kernels
 from lamina.ops.conv2d.op import conv2d
 from lamina.ops.depthwise_conv2d import depthwise_conv2d
-from lamina.ops.padding import window_padding
+from lamina.ops.padding import sides, window_padding
 from lamina.ops.runtime import memory, native
 from lamina.ops.runtime.registration import (
     Arguments,
@@ -251,11 +251,6 @@ def _output_size(x: Tensor, weight: Tensor, stride: Any, padding: Any, dilation:
     )
 
 
-def _sides(padding: Any) -> tuple[Pair, Pair]:
-    top, bottom, left, right = padding
-    return (top, bottom), (left, right)
-
-
 _SCHEMA = (
     "separable_block(Tensor x, Tensor depthwise_weight, Tensor pointwise_weight, "
     "Tensor? expand_weight, "
@@ -295,7 +290,7 @@ def _kernel(*arguments: Any) -> Tensor:
     channels_last = native.is_channels_last(a.x)
     x = kernels.to_channels_last(a.x)
     images, channels, height, width = a.x.shape
-    size = _output_size(a.x, a.depthwise_weight, a.stride, _sides(a.padding), a.dilation)
+    size = _output_size(a.x, a.depthwise_weight, a.stride, sides(a.padding), a.dilation)
     weights = (a.expand_weight, a.depthwise_weight, a.pointwise_weight)
     parameters = [tensor for finish in _finishes(a) for tensor in finish.parameters]
     dense = [None if t is None else native.row_major(t) for t in (*weights, *parameters)]
@@ -322,7 +317,7 @@ def _kernel(*arguments: Any) -> Tensor:
 
 
 def _fake(a: Arguments) -> Tensor:
-    size = _output_size(a.x, a.depthwise_weight, a.stride, _sides(a.padding), a.dilation)
+    size = _output_size(a.x, a.depthwise_weight, a.stride, sides(a.padding), a.dilation)
     shape = (a.x.shape[0], a.pointwise_weight.shape[0], *size)
     return native.fake_empty(a.x, shape, native.is_channels_last(a.x))
 
@@ -337,7 +332,7 @@ def _backward(ctx: Any, dy: Tensor) -> Gradients:
 
     def forward(*tensors: Any) -> Tensor:
         a = _named(*tensors, *ctx.options)
-        z = _one_by_one(*_weights(a), _finishes(a), a.stride, _sides(a.padding), a.dilation)
+        z = _one_by_one(*_weights(a), _finishes(a), a.stride, sides(a.padding), a.dilation)
         return a.x + z if a.shortcut else z
 
     found = differentiable_gradients(forward, ctx.saved_tensors, dy)
@@ -363,7 +358,7 @@ def _cost(a: Arguments) -> Cost:
         a.pointwise_weight.shape[0],
         tuple(a.depthwise_weight.shape[2:]),
         tuple(a.stride),
-        _sides(a.padding),
+        sides(a.padding),
         tuple(a.dilation),
         expanded_channels=None if a.expand_weight is None else a.expand_weight.shape[0],
         operations=(expand, depthwise, pointwise),
@@ -373,7 +368,7 @@ def _cost(a: Arguments) -> Cost:
 
 def _window(a: Arguments) -> Window:
     kernel_size = (a.depthwise_weight.shape[2], a.depthwise_weight.shape[3])
-    return Window(kernel_size, tuple(a.stride), _sides(a.padding), tuple(a.dilation), True)
+    return Window(kernel_size, tuple(a.stride), sides(a.padding), tuple(a.dilation), True)
 
 
 _forward = register(

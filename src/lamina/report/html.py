@@ -8,7 +8,6 @@ content-security policy allows exactly those, by hash.
 import base64
 import hashlib
 import html
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from typing import Any
@@ -59,14 +58,6 @@ def tag(name: str, /, *content: Content, **attributes: str | float | bool | None
         written.append(f' {key}="{html.escape(text)}"')
     opening = f"<{name}{''.join(written)}>"
     return Html(opening if name in _VOID else f"{opening}{escape(content)}</{name}>")
-
-
-def data_block(identifier: str, value: Any) -> Html:  # noqa: ANN401 - whatever JSON can hold
-    """Put JSON into the page for a script to read; no text in it can end the block."""
-    text = json.dumps(value, separators=(",", ":"))
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Html(f'<script type="application/json" id="{html.escape(identifier)}">{text}</script>')
 
 
 def table(data: Table, *, identifier: str = "", sortable: bool = True) -> Html:

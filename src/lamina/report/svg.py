@@ -181,44 +181,6 @@ def line_chart(
     return drawing(width, height, axes, lines, label=label)
 
 
-@dataclass(frozen=True)
-class Bar:
-    """A bar of a chart: its name, its value (not negative) and what is written behind it."""
-
-    name: str
-    value: float
-    note: str = ""
-    colour: int = 1
-
-
-def bar_chart(bars: Sequence[Bar], *, label: str, width: int = 520, name_width: int = 150) -> Html:
-    """Draw horizontal bars, one line each, the longest across the whole width."""
-    longest = max((bar.value for bar in bars), default=0.0) or 1.0
-    room = width - name_width - 90
-    rows: list[Html] = []
-    for index, bar in enumerate(bars):
-        top = 24 * index
-        length = max(1.0, room * bar.value / longest)
-        rows.append(
-            tag(
-                "g",
-                tag("title", f"{bar.name}: {bar.note or format(bar.value, '.4g')}"),
-                text(name_width - 8, top + 16, shortened(bar.name, name_width), anchor="end"),
-                tag(
-                    "rect",
-                    x=name_width,
-                    y=top + 5,
-                    width=length,
-                    height=14,
-                    rx=2,
-                    class_=f"fill-{bar.colour}",
-                ),
-                text(name_width + length + 6, top + 16, bar.note, class_="label strong"),
-            )
-        )
-    return drawing(width, 24 * len(bars) + 4, rows, label=label)
-
-
 def shortened(name: str, width: float) -> str:
     """Return ``name`` cut in its middle to about ``width`` pixels: its ends tell names apart."""
     most = max(5, int(width / 7))

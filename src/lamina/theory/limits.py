@@ -130,16 +130,6 @@ def bound_by(cost: Cost, machine: Machine) -> Bound:
     return "arithmetic" if longer else "memory"
 
 
-def attainable_flops(arithmetic_intensity: float, machine: Machine) -> float:
-    """The roofline: operations per second at this many FLOPs per byte.
-
-    Example:
-        >>> attainable_flops(2.0, Machine(peak_flops=100e9, bandwidth=10e9))
-        20000000000.0
-    """
-    return min(machine.peak_flops, arithmetic_intensity * machine.bandwidth)
-
-
 def fraction_of_limit(cost: Cost, machine: Machine, seconds: float) -> float:
     """How much of what the machine allows was reached: the limit over the measured time.
 

@@ -10,6 +10,7 @@ import torch
 
 import lamina  # noqa: F401 - registers the ops
 from lamina.ops.runtime import native
+from lamina.ops.runtime.registration import OPS
 
 pytestmark = pytest.mark.skipif(not native.kinds(), reason="no compiler")
 
@@ -81,11 +82,7 @@ SAMPLES: dict[str, Callable[[Draw, Draw, bool], tuple[Any, ...]]] = {
     ),
     "next_seed": lambda *_: (torch.tensor([3, 7]),),
 }
-NOT_DIFFERENTIABLE = {
-    *("batch_norm_backward", "conv2d_input_gradient", "conv2d_weight_gradient"),
-    *("linear_input_gradient", "linear_weight_gradient"),
-    *("depthwise_conv2d_backward", "global_max_pool2d_backward", "max_pool2d_backward"),
-}
+NOT_DIFFERENTIABLE = {name for name, op in OPS.items() if not op.is_differentiable}
 
 
 def drawing(memory_format: torch.memory_format, requires_grad: bool) -> Draw:

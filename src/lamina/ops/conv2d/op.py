@@ -17,7 +17,7 @@ from lamina.ops.activation import activation_epilogue
 from lamina.ops.conv2d import fft, im2col, kernels, pytorch
 from lamina.ops.conv2d.pytorch import torch_conv2d
 from lamina.ops.depthwise_conv2d import depthwise_conv2d
-from lamina.ops.padding import window_padding
+from lamina.ops.padding import sides, window_padding
 from lamina.ops.runtime import checks, native
 from lamina.ops.runtime.registration import (
     Arguments,
@@ -300,7 +300,7 @@ def _backward(ctx: Any, dy: Tensor) -> Gradients:
 
         def forward(x: Tensor, weight: Tensor) -> Tensor:
             stride, padding, dilation, groups, _ = ctx.window
-            return torch_conv2d(x, weight, None, stride, _sides(padding), dilation, groups)
+            return torch_conv2d(x, weight, None, stride, sides(padding), dilation, groups)
 
         dx, dweight = differentiable_gradients(forward, (x, weight), dy)
     else:
@@ -309,18 +309,13 @@ def _backward(ctx: Any, dy: Tensor) -> Gradients:
     return {"x": dx, "weight": dweight, "shift": shift}
 
 
-def _sides(padding: Any) -> ResolvedPadding:
-    top, bottom, left, right = padding
-    return (top, bottom), (left, right)
-
-
 def _cost(a: Arguments, **direction: Any) -> Cost:
     return theory.cost(
         tuple(a.x.shape),
         a.weight.shape[0],
         tuple(a.weight.shape[2:]),
         tuple(a.stride),
-        _sides(a.padding),
+        sides(a.padding),
         tuple(a.dilation),
         a.groups,
         **direction,
@@ -329,7 +324,7 @@ def _cost(a: Arguments, **direction: Any) -> Cost:
 
 def _window(a: Arguments) -> Window:
     kernel_size = (a.weight.shape[2], a.weight.shape[3])
-    return Window(kernel_size, tuple(a.stride), _sides(a.padding), tuple(a.dilation), True)
+    return Window(kernel_size, tuple(a.stride), sides(a.padding), tuple(a.dilation), True)
 
 
 _WINDOW = "int[] stride, SymInt[] padding, int[] dilation, int groups, str algorithm"

@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lamina.ops.padding import sides
 from lamina.ops.runtime import memory, native
 from lamina.ops.runtime.registration import Arguments, Gradients, Window, register
 from lamina.theory import pool2d as theory
 from lamina.theory.cost import Cost
 from lamina.theory.pool2d import Operation
-from lamina.theory.shapes import Direction, Pair, ResolvedPadding
+from lamina.theory.shapes import Direction, Pair
 
 BYTE_TAPS = 256
 """A window of more taps has places that no byte holds."""
@@ -199,11 +200,6 @@ def _max_gradient_kernel(
 # ---- of both ------------------------------------------------------------------------------------
 
 
-def _sides(padding: _Numbers) -> ResolvedPadding:
-    top, bottom, left, right = padding
-    return (top, bottom), (left, right)
-
-
 def _gradient_fake(a: Arguments) -> Tensor:
     return native.fake_empty(a.dy, (*a.dy.shape[:2], *a.size), a.channels_last)
 
@@ -219,7 +215,7 @@ def _cost(operation: Operation, direction: Direction) -> Callable[[Arguments], C
             tuple(a.x.shape) if forward else (*a.dy.shape[:2], *a.size),
             tuple(a.kernel_size),
             tuple(a.stride),
-            _sides(a.padding),
+            sides(a.padding),
             _dilation(a),
             operation=operation,
             direction=direction,
@@ -229,8 +225,8 @@ def _cost(operation: Operation, direction: Direction) -> Callable[[Arguments], C
 
 
 def _window(a: Arguments) -> Window:
-    sides = _sides(a.padding)
-    return Window(tuple(a.kernel_size), tuple(a.stride), sides, _dilation(a), False)
+    padding = sides(a.padding)
+    return Window(tuple(a.kernel_size), tuple(a.stride), padding, _dilation(a), False)
 
 
 max_pool = register(
