@@ -68,3 +68,9 @@ def test_a_torch_model_trains_alike_with_its_import_exchanged() -> None:
     assert ours == pytest.approx(theirs, rel=1e-3) and ours[-1] < ours[0]
     assert our_state.keys() == their_state.keys()
     build(torch.nn).load_state_dict(our_state)
+
+
+def test_a_name_that_a_later_torch_brings_is_there(monkeypatch) -> None:
+    later = type("Conv4d", (torch.nn.Module,), {})
+    monkeypatch.setattr(torch.nn, "Conv4d", later, raising=False)
+    assert nn.Conv4d is later and "Conv4d" in dir(nn)

@@ -11,7 +11,7 @@ Example:
     torch.Size([1, 128])
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -77,12 +77,18 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401
-    """torch.nn's own, for the names that are not ours: a torch.nn model needs one import alone."""
-    try:
-        return getattr(torch.nn, name)
-    except AttributeError:
-        raise AttributeError(f"neither lamina.nn nor torch.nn has {name!r}") from None
+if TYPE_CHECKING:
+    # Their types, without a __getattr__ by which every name would pass. To a type checker the
+    # first of two definitions counts, and those above are ours.
+    from torch.nn import *  # type: ignore[assignment]  # noqa: F403
+else:
+
+    def __getattr__(name: str) -> Any:  # noqa: ANN401
+        """torch.nn's own, for names that are not ours: a torch.nn model needs one import alone."""
+        try:
+            return getattr(torch.nn, name)
+        except AttributeError:
+            raise AttributeError(f"neither lamina.nn nor torch.nn has {name!r}") from None
 
 
 def __dir__() -> list[str]:
