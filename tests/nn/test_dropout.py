@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import copy
+import pickle
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from lamina import nn
+
+SEEDED: list[Callable[[int | None], torch.nn.Module]] = [
+    lambda seed: nn.Dropout(0.5, seed=seed),
+    lambda seed: nn.Dropout(0.5, noise_shape=(None, 1, 1), seed=seed),
+    lambda seed: nn.Dropout2d(0.5, seed=seed),
+    lambda seed: nn.DropPath(0.5, seed=seed),
+]
+seeded_layers = pytest.mark.parametrize(
+    "make", SEEDED, ids=["elements", "noise_shape", "channels", "samples"]
+)
 
 
 def kept(y: torch.Tensor) -> torch.Tensor:
@@ -62,7 +75,6 @@ def test_a_seed_leaves_torchs_generator_alone_and_eval_leaves_the_seed() -> None
     layer.eval()(x)
     assert torch.equal(torch.get_rng_state(), state)
     assert layer.seed.tolist() == [1, 1]
-    assert layer.state_dict() == {}
 
 
 def test_a_copy_goes_on_where_the_original_is() -> None:
@@ -104,3 +116,112 @@ def test_nan_stays_nan() -> None:
 def test_three_axes_are_batch_channel_length_as_in_torch() -> None:
     y = nn.Dropout2d(0.5, seed=3)(torch.ones(16, 8, 5))
     assert torch.equal(y, y[..., :1].expand_as(y))
+
+
+def through_state(layer: torch.nn.Module, twin: torch.nn.Module) -> torch.nn.Module:
+    twin.load_state_dict(layer.state_dict())
+    return twin
+
+
+@seeded_layers
+def test_a_saved_layer_goes_on_with_the_next_mask(make) -> None:
+    layer, x = make(3), torch.ones(64, 16, 2)
+    layer(x), layer(x)
+    # The state's key counts: a copy made with another seed becomes this layer's.
+    copies = [
+        through_state(layer, make(3)),
+        through_state(layer, make(8)),
+        copy.deepcopy(layer),
+        pickle.loads(pickle.dumps(layer)),
+    ]
+    expected = layer(x)
+    for twin in copies:
+        assert torch.equal(twin(x), expected) and repr(twin) == repr(layer)
+
+
+@seeded_layers
+def test_only_a_seed_is_state(make) -> None:
+    assert make(None).state_dict() == {} and list(make(3).state_dict()) == ["seed"]
+    layer, x = make(3), torch.ones(64, 16, 2)
+    layer(x)
+    layer.load_state_dict(torch.nn.Dropout(0.5).state_dict())  # weights of torch.nn
+    assert layer.seed.tolist() == [3, 1]
+
+
+@seeded_layers
+def test_a_seed_outlives_the_meta_device(make) -> None:
+    x = torch.ones(64, 16, 2)
+    with torch.device("meta"):
+        layer = make(3)
+    assert torch.equal(layer.to_empty(device="cpu")(x), make(3)(x))
+    layer.double().to_empty(device="cpu")
+    assert layer.seed.tolist() == [3, 1]
+
+
+class Branches(torch.nn.Module):
+    """Layers that are called once and twice, beside one that draws from torch's generator."""
+
+    def __init__(self, make) -> None:
+        super().__init__()
+        self.one, self.two, self.plain = make(3), make(4), nn.Dropout(0.5)
+
+    def block(self, x: torch.Tensor) -> torch.Tensor:
+        return self.two(self.plain(torch.sin(self.two(self.one(x)))))
+
+    def forward(self, x: torch.Tensor, call: Callable, depth: int) -> torch.Tensor:
+        def nested(x: torch.Tensor) -> torch.Tensor:
+            return call(self.block, torch.cos(x))
+
+        for _ in range(depth):
+            x = call(self.block, x) + call(nested, x)
+        return x
+
+
+def plainly(function: Callable, x: torch.Tensor) -> torch.Tensor:
+    return function(x)
+
+
+@seeded_layers
+@pytest.mark.parametrize("use_reentrant", [False, True])
+def test_checkpointing_repeats_the_mask(make, use_reentrant: bool) -> None:
+    def checkpointed(function: Callable, x: torch.Tensor) -> torch.Tensor:
+        return checkpoint(function, x, use_reentrant=use_reentrant)
+
+    found = []
+    for call in (plainly, checkpointed):
+        model, x = Branches(make), torch.linspace(0.1, 1, 64 * 16 * 2).reshape(64, 16, 2)
+        model.plain.p = 0.0  # what it would draw depends on what the others have drawn
+        x.requires_grad_()
+        steps = []
+        for _ in range(2):
+            y = model(x, call, depth=2)
+            y.sum().backward()
+            steps += [y.detach(), x.grad.clone(), model.two.seed.clone()]
+        found.append(steps)
+    torch.testing.assert_close(found[1], found[0])
+
+
+@seeded_layers
+def test_checkpointing_without_the_random_state_is_refused(make) -> None:
+    model, x = Branches(make), torch.ones(64, 16, 2, requires_grad=True)
+    y = checkpoint(model.block, x, use_reentrant=False, preserve_rng_state=False)
+    torch.rand(1)
+    with pytest.raises(RuntimeError, match="preserve_rng_state=True"):
+        y.sum().backward()
+
+
+@seeded_layers
+def test_checkpointing_repeats_the_mask_when_compiled(make) -> None:
+    torch._dynamo.reset()
+    layer = make(3)
+
+    @torch.compile(backend="aot_eager")
+    def step(x: torch.Tensor) -> torch.Tensor:
+        return checkpoint(lambda x: layer(torch.sin(x)), x, use_reentrant=False)
+
+    for calls in (1, 2):
+        x = torch.linspace(0.1, 1, 64 * 16 * 2).reshape(64, 16, 2).requires_grad_()
+        y = step(x)
+        (gradient,) = torch.autograd.grad(y.sum(), x)
+        torch.testing.assert_close(gradient, y / torch.sin(x) * torch.cos(x))
+        assert layer.seed.tolist() == [3, calls]

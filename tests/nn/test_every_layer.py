@@ -7,6 +7,7 @@ import pickle
 
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from lamina import nn
 
@@ -182,6 +183,39 @@ def after_a_mask(output: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor]:
 def weights(y: torch.Tensor) -> torch.Tensor:
     """Of a sum of squares, which a normalised batch would leave without gradients."""
     return torch.arange(y.numel(), dtype=torch.float64).cos().view(y.shape).to(y.dtype)
+
+
+class Checkpointed(torch.nn.Module):
+    def __init__(self, layer: torch.nn.Module, use_reentrant: bool) -> None:
+        super().__init__()
+        self.layer, self.use_reentrant = layer, use_reentrant
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = checkpoint(self.layer, torch.sin(x), use_reentrant=self.use_reentrant)
+        return (
+            checkpoint(self.layer, y, use_reentrant=self.use_reentrant) if y.shape == x.shape else y
+        )
+
+
+class Plain(Checkpointed):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.layer(torch.sin(x))
+        return self.layer(y) if y.shape == x.shape else y
+
+
+@pytest.mark.parametrize("use_reentrant", [False, True])
+@every_layer
+def test_gradient_checkpointing(case: Case, use_reentrant: bool) -> None:
+    results = []
+    for wrapper in (Plain, Checkpointed):
+        torch.manual_seed(0)
+        model, x = wrapper(case.build(), use_reentrant), case.input().requires_grad_()
+        torch.manual_seed(1)
+        y = model(x)
+        y.square().sum().backward()
+        gradients = {name: p.grad for name, p in model.named_parameters()}
+        results.append({"output": y.detach(), "input": x.grad, **gradients})
+    assert_equal(results[1], results[0])
 
 
 @pytest.mark.usefixtures("plain_sums")

@@ -7,8 +7,8 @@ Source: Srivastava et al., "Dropout" (2014), section 4.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -24,8 +24,101 @@ if TYPE_CHECKING:
 
 NoiseShape = Sequence[int | None] | None
 
+_MOST_MARKS = 4096
 
-class Dropout(torch.nn.Dropout):
+
+class _Seeded(torch.nn.Module):
+    """What the three share: shape, cost, and a seed that is saved with the weights."""
+
+    p: float
+    key: int | None
+    seed: Tensor | None
+    _marks: dict[int, int]
+
+    def output_shape(self, input_shape: Sequence[int]) -> tuple[int, ...]:
+        """The input's shape."""
+        return theory.output_shape(input_shape)
+
+    def cost(self, input_shape: Sequence[int], direction: Direction = "forward") -> Cost:
+        """Operations and bytes of one call in this mode; or of its backward pass."""
+        return theory.cost(
+            input_shape,
+            self.p,
+            training=self.training,
+            direction=direction,
+            seeded=self.key is not None,
+        )
+
+    def _set_seed(self, seed: int | None) -> None:
+        self.key = None if seed is None else non_negative_int(seed, "seed")
+        self.register_buffer("seed", None if self.key is None else _first_seed(self.key))
+        self._marks = {}
+
+    def _next_seed(self) -> Tensor | None:
+        """The seed of this call, None where it needs none.
+
+        Gradient checkpointing calls a layer a second time, in the backward pass, and wants the
+        first call's mask. It brings back nothing but torch's random state: a number drawn from
+        that in both calls says which of them belong together. It is drawn where checkpointing may
+        be at work, without gradients or with hooks on what is saved.
+        """
+        if self.seed is None or not self.training:
+            return None
+        if torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
+            # Another tensor in the buffer's place: what a compiled backward pass computes anew, it
+            # computes from this one.
+            seed = self.seed
+            self.seed = seed + torch.tensor([0, 1], device=seed.device)
+            return seed
+        if _is_traced():
+            return ops.next_seed(self.seed)
+        is_repeated = torch._C._current_graph_task_id() != -1
+        if not (is_repeated or _may_be_repeated()):
+            return ops.next_seed(self.seed)
+        mark = int(torch.randint(2**63 - 1, (), device="cpu"))
+        if is_repeated:
+            if mark not in self._marks:
+                raise RuntimeError(
+                    f"{type(self).__name__}: the backward pass repeats a call whose mask is not "
+                    "known any more; torch.utils.checkpoint needs preserve_rng_state=True"
+                )
+            repeated = self.seed.clone()
+            repeated[1] = self._marks[mark]
+            return repeated
+        seed = ops.next_seed(self.seed)
+        self._marks[mark] = int(seed[1])
+        if len(self._marks) > _MOST_MARKS:
+            del self._marks[next(iter(self._marks))]
+        return seed
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> _Seeded:
+        before = self.seed
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if before is not None and type(self.seed) is Tensor and not self.seed.is_meta:
+            # to_empty leaves what was in memory, and a layer made on the meta device has nothing.
+            self.seed.copy_(_first_seed(self.key or 0) if before.is_meta else before)
+        return self
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        *others: list[str],
+    ) -> None:
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, *others
+        )
+        name = prefix + "seed"
+        if name in missing_keys:  # weights of torch.nn: the count goes on
+            missing_keys.remove(name)
+        elif self.seed is not None and not self.seed.is_meta:
+            self.key = int(self.seed[0])
+
+
+class Dropout(_Seeded, torch.nn.Dropout):
     """Zeroes elements at random in training and scales the rest; ``torch.nn.Dropout``, and more.
 
     Args:
@@ -34,13 +127,16 @@ class Dropout(torch.nn.Dropout):
         noise_shape: shape of the mask, broadcast over the input: 1 to share one draw along an axis,
             None for the axis's own size. (None, 1, 1, 1) drops whole images.
         seed: key of a sequence of masks of this layer's own, at least 0; call number i gives the
-            same mask in every run, whatever the thread count. None draws from torch's generator.
+            same mask in every run, whatever the thread count, and a call that gradient
+            checkpointing repeats gives its own again. None draws from torch's generator.
 
     Shape:
         Any, to the same.
 
     Parameters:
-        None. seed: (2,), an int64 buffer that is not saved: the key and the number of calls.
+        None. With a seed: seed, (2,), an int64 buffer, the key and the number of calls. It is saved
+        with the weights, so that a run that is resumed goes on; weights that come without it are
+        taken as well.
 
     Cost:
         One pass over memory, 16 saved bytes in the place of a mask: ``theory.dropout.cost``.
@@ -68,8 +164,6 @@ class Dropout(torch.nn.Dropout):
         tensor([1., 1.])
     """
 
-    seed: Tensor | None
-
     def __init__(
         self,
         p: float = 0.5,
@@ -80,16 +174,7 @@ class Dropout(torch.nn.Dropout):
     ) -> None:
         super().__init__(rate(p, "p"), inplace)
         self.noise_shape = None if noise_shape is None else _checked_noise_shape(noise_shape)
-        self.key = None if seed is None else non_negative_int(seed, "seed")
-        self.register_buffer("seed", _seed(self.key), persistent=False)
-
-    def output_shape(self, input_shape: Sequence[int]) -> tuple[int, ...]:
-        """The input's shape."""
-        return theory.output_shape(input_shape)
-
-    def cost(self, input_shape: Sequence[int], direction: Direction = "forward") -> Cost:
-        """Operations and bytes of one call in this mode; or of its backward pass."""
-        return theory.cost(input_shape, self.p, training=self.training, direction=direction)
+        self._set_seed(seed)
 
     def forward(self, input: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
         """``input`` with some elements zero and the rest scaled; in eval ``input`` itself."""
@@ -98,7 +183,7 @@ class Dropout(torch.nn.Dropout):
             self.p,
             self.training,
             noise_shape=self.noise_shape,
-            seed=_next_seed(self.seed, self.training),
+            seed=self._next_seed(),
             inplace=self.inplace,
         )
 
@@ -110,7 +195,7 @@ class Dropout(torch.nn.Dropout):
         return text if self.key is None else text + f", seed={self.key}"
 
 
-class Dropout2d(torch.nn.Dropout2d):
+class Dropout2d(_Seeded, torch.nn.Dropout2d):
     """Zeroes whole channels at random in training; ``torch.nn.Dropout2d``, and a seed.
 
     Args:
@@ -146,20 +231,9 @@ class Dropout2d(torch.nn.Dropout2d):
         [0.0, 18.0]
     """
 
-    seed: Tensor | None
-
     def __init__(self, p: float = 0.5, inplace: bool = False, *, seed: int | None = None) -> None:
         super().__init__(rate(p, "p"), inplace)
-        self.key = None if seed is None else non_negative_int(seed, "seed")
-        self.register_buffer("seed", _seed(self.key), persistent=False)
-
-    def output_shape(self, input_shape: Sequence[int]) -> tuple[int, ...]:
-        """The input's shape."""
-        return theory.output_shape(input_shape)
-
-    def cost(self, input_shape: Sequence[int], direction: Direction = "forward") -> Cost:
-        """Operations and bytes of one call in this mode; or of its backward pass."""
-        return theory.cost(input_shape, self.p, training=self.training, direction=direction)
+        self._set_seed(seed)
 
     def forward(self, input: Float[Tensor, "N C *rest"]) -> Float[Tensor, "N C *rest"]:
         """``input`` with some channels zero and the rest scaled; in eval ``input`` itself."""
@@ -170,7 +244,7 @@ class Dropout2d(torch.nn.Dropout2d):
             self.p,
             self.training,
             noise_shape=(None, None) + (1,) * (input.dim() - 2),
-            seed=_next_seed(self.seed, self.training),
+            seed=self._next_seed(),
             inplace=self.inplace,
         )
 
@@ -180,7 +254,7 @@ class Dropout2d(torch.nn.Dropout2d):
         return text if self.key is None else text + f", seed={self.key}"
 
 
-class DropPath(torch.nn.Module):
+class DropPath(_Seeded):
     """Stochastic depth: zeroes whole samples of a residual branch in training.
 
     Args:
@@ -216,27 +290,14 @@ class DropPath(torch.nn.Module):
         [0.0, 6.0]
     """
 
-    seed: Tensor | None
-
     def __init__(self, p: float = 0.5, *, seed: int | None = None) -> None:
         super().__init__()
         self.p = rate(p, "p")
-        self.key = None if seed is None else non_negative_int(seed, "seed")
-        self.register_buffer("seed", _seed(self.key), persistent=False)
-
-    def output_shape(self, input_shape: Sequence[int]) -> tuple[int, ...]:
-        """The input's shape."""
-        return theory.output_shape(input_shape)
-
-    def cost(self, input_shape: Sequence[int], direction: Direction = "forward") -> Cost:
-        """Operations and bytes of one call in this mode; or of its backward pass."""
-        return theory.cost(input_shape, self.p, training=self.training, direction=direction)
+        self._set_seed(seed)
 
     def forward(self, input: Float[Tensor, "N C *rest"]) -> Float[Tensor, "N C *rest"]:
         """``input`` with some samples zero and the rest scaled; in eval ``input`` itself."""
-        return ops.drop_path(
-            input, self.p, self.training, seed=_next_seed(self.seed, self.training)
-        )
+        return ops.drop_path(input, self.p, self.training, seed=self._next_seed())
 
     def extra_repr(self) -> str:
         """The arguments, as they can be typed."""
@@ -251,11 +312,20 @@ def _checked_noise_shape(noise_shape: Sequence[int | None]) -> tuple[int | None,
     )
 
 
-def _seed(key: int | None) -> Tensor | None:
-    """The key and how many masks it has given; not saved, as torch saves no generator either."""
-    return None if key is None else torch.tensor([key, 0], dtype=torch.int64)
+def _first_seed(key: int) -> Tensor:
+    return torch.tensor([key, 0], dtype=torch.int64)
 
 
-def _next_seed(seed: Tensor | None, training: bool) -> Tensor | None:
-    """The seed of this call, None where it needs none."""
-    return None if seed is None or not training else ops.next_seed(seed)
+def _may_be_repeated() -> bool:
+    return (
+        not torch.is_grad_enabled()
+        or torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
+    )
+
+
+def _is_traced() -> bool:
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._functorch.peek_interpreter_stack() is not None
+    )

@@ -49,6 +49,7 @@ def cost(
     training: bool = True,
     direction: Direction = "forward",
     itemsize: int = 4,
+    seeded: bool = False,
 ) -> Cost:
     """One multiplication per element, the input read and the output written.
 
@@ -58,6 +59,7 @@ def cost(
         training: False is the identity.
         direction: the forward or the backward pass.
         itemsize: bytes of an element.
+        seeded: the layer has a seed of its own, and keeps its key and the number of calls.
 
     Raises:
         ValueError: p outside [0, 1], or another direction.
@@ -69,10 +71,12 @@ def cost(
         0
     """
     check_direction(direction)
+    buffers = 2 if seeded and direction == "forward" else 0
     if rate(p, "p") == 0 or not training:
-        return Cost()
+        return Cost(buffers=buffers)
     elements = prod(input_shape)
     return Cost(
+        buffers=buffers,
         other_flops=elements,
         bytes_read=itemsize * elements,
         bytes_written=itemsize * elements,
