@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import pickle
 from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.utils.checkpoint import checkpoint
 
 from lamina import nn
@@ -18,6 +21,17 @@ SEEDED: list[Callable[[int | None], torch.nn.Module]] = [
     lambda seed: nn.Dropout2d(0.5, seed=seed),
     lambda seed: nn.DropPath(0.5, seed=seed),
 ]
+
+
+@pytest.fixture(scope="module")
+def scaled_by_the_kernel():
+    """Masks of channels and samples go to their kernel at every size."""
+    op = importlib.import_module("lamina.ops.dropout")  # the package has a function of its name
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(op, "_SMALLEST", 0)
+        yield
+
+
 seeded_layers = pytest.mark.parametrize(
     "make", SEEDED, ids=["elements", "noise_shape", "channels", "samples"]
 )
@@ -46,6 +60,30 @@ def test_noise_shape_shares_one_draw() -> None:
     y = nn.Dropout(0.5, noise_shape=(None, 1, 4, 1), seed=2)(torch.ones(64, 8, 4, 6))
     assert torch.equal(y, y[:, :1, :, :1].expand_as(y))
     assert 0.3 < float(kept(y[:, 0, :, 0]).mean()) < 0.7
+
+
+@pytest.mark.usefixtures("scaled_by_the_kernel")
+@settings(max_examples=200)
+@given(data=st.data())
+def test_noise_shape_goes_by_position(data) -> None:
+    """Few sizes, so that many coincide."""
+    sizes = st.sampled_from([1, 2, 8])
+    shape = tuple(data.draw(st.lists(sizes, min_size=1, max_size=5)))
+    noise = tuple(data.draw(st.sampled_from([None, 1, size])) for size in shape)
+    p, channels_last = data.draw(st.sampled_from([0.5, 1.0])), data.draw(st.booleans())
+    x = torch.ones(shape, requires_grad=True)
+    if channels_last and len(shape) == 4:
+        x = torch.ones(shape).contiguous(memory_format=torch.channels_last).requires_grad_()
+    y = nn.Dropout(p, noise_shape=noise, seed=data.draw(st.integers(0, 9)))(x)
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    assert torch.equal(gradient, y)
+    for axis, size in enumerate(noise):
+        if size == 1:
+            assert torch.equal(y, y.narrow(axis, 0, 1).expand_as(y)), f"axis {axis} is shared"
+    drawn = y[tuple(slice(0, 1) if size == 1 else slice(None) for size in noise)]
+    if p < 1 and drawn.numel() >= 64:  # one draw each: alike along an axis once in 2⁸ · 8 or less
+        for axis, size in enumerate(drawn.shape):
+            assert size == 1 or not torch.equal(drawn, drawn.narrow(axis, 0, 1).expand_as(drawn))
 
 
 def test_whole_channels_and_whole_samples() -> None:
@@ -225,3 +263,16 @@ def test_checkpointing_repeats_the_mask_when_compiled(make) -> None:
         (gradient,) = torch.autograd.grad(y.sum(), x)
         torch.testing.assert_close(gradient, y / torch.sin(x) * torch.cos(x))
         assert layer.seed.tolist() == [3, calls]
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("p", [0.0, 0.5])
+def test_integers_as_in_torch(training: bool, p: float) -> None:
+    x = torch.arange(16).reshape(1, 4, 2, 2)
+    for ours, theirs in ((nn.Dropout, torch.nn.Dropout), (nn.Dropout2d, torch.nn.Dropout2d)):
+        layer, reference = ours(p).train(training), theirs(p).train(training)
+        if training and p:
+            with pytest.raises(TypeError, match="floating-point"):
+                layer(x)
+        else:
+            assert torch.equal(layer(x), reference(x)) and layer(x).dtype == x.dtype

@@ -54,7 +54,7 @@ def dropout(
         the small mask.
 
     Raises:
-        TypeError: an integer input.
+        TypeError: an integer input in training.
         ValueError: a ``noise_shape`` that does not broadcast to the input's shape.
 
     Example:
@@ -65,9 +65,9 @@ def dropout(
         >>> sorted(set(y.tolist()))
         [0.0, 1.3333333730697632]
     """
-    check_floating(x, "dropout")
     if not training or p == 0 or x.numel() == 0:
         return x
+    check_floating(x, "dropout")
     if noise_shape is not None:
         mask = _mask(x, _resolve_noise_shape(x, noise_shape), p, seed)
         y = _scale(x, mask) if _is_per_channel(x, mask) else x * mask
@@ -212,7 +212,7 @@ def _is_per_channel(x: Tensor, mask: Tensor) -> bool:
     return (
         x.numel() >= _SMALLEST
         and x.dim() >= 2
-        and mask.numel() == x.shape[0] * mask.shape[1]
+        and mask.shape == (x.shape[0], mask.shape[1], *(1,) * (x.dim() - 2))
         and native.serves(x, mask)
         and native.runs_directly((x, mask))
     )
