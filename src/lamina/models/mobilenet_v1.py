@@ -21,7 +21,7 @@ from lamina.theory.validation import positive_float, positive_int
 _STAGES = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2))
 
 
-class SeparableBlock(torch.nn.Module):
+class SeparableBlock(torch.nn.Sequential):
     """Depthwise 3×3, then 1×1, each normalised and activated; no shortcut."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
@@ -33,7 +33,7 @@ class SeparableBlock(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, out_channels, H', W')."""
-        return apply_block(x, self.conv_dw, self.bn1, self.conv_pw, self.bn2)
+        return apply_block(x, [*self])
 
 
 class MobileNetV1(torch.nn.Module):

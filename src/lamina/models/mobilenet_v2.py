@@ -8,13 +8,13 @@ Source: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks"
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from lamina import nn
 from lamina.models.blocks import conv_norm, depthwise_norm, draw_weights, scaled_channels
+from lamina.nn.children import flattened
 from lamina.nn.separable_conv2d import apply_block
 from lamina.theory.validation import positive_float, positive_int
 
@@ -49,18 +49,7 @@ class InvertedResidual(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The block, plus its input where the shapes agree."""
-        *first, (depthwise, depthwise_norm), pointwise, pointwise_norm = cast(Any, self.conv)
-        expand, expand_norm = first[0] if first else (None, None)
-        return apply_block(
-            x,
-            depthwise,
-            depthwise_norm,
-            pointwise,
-            pointwise_norm,
-            expand,
-            expand_norm,
-            shortcut=self.has_shortcut,
-        )
+        return apply_block(x, flattened(self.conv), shortcut=self.has_shortcut)
 
 
 class MobileNetV2(torch.nn.Module):

@@ -8,7 +8,7 @@ Source: Howard et al., "MobileNets" (2017), section 3.1; Chollet, "Xception" (20
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from torch.nn.modules import module as watchers
 
 from lamina import ops
 from lamina.nn.batch_norm2d import BatchNorm2d
+from lamina.nn.children import is_plain
 from lamina.nn.conv2d import Conv2d, PointwiseConv2d
 from lamina.nn.depthwise_conv2d import DepthwiseConv2d
 from lamina.theory import separable_conv2d as theory
@@ -66,8 +67,7 @@ class SeparableConv2d(torch.nn.Module):
 
     Differs from:
         Keras's SeparableConv2D: weights (height, width, C, M) and (1, 1, C·M, out_channels),
-        glorot_uniform, zero bias. torch.nn has no such layer. Hooks on the two children do not
-        run: their parameters go through one op.
+        glorot_uniform, zero bias. torch.nn has no such layer.
 
     Source:
         Chollet, "Xception" (2017), section 2.
@@ -143,6 +143,9 @@ class SeparableConv2d(torch.nn.Module):
 
     def forward(self, input: Float[Tensor, "*N C H W"]) -> Float[Tensor, "*N M Ho Wo"]:
         """The separable convolution of ``input``."""
+        if not (_is_depthwise(self.depthwise) and _is_pointwise(self.pointwise)):
+            y: Tensor = self.pointwise(self.depthwise(input))
+            return y
         ops.check_image(input, "separable_conv2d", self.in_channels)
         if self.in_channels is None:
             self.materialize(input.shape[-3])
@@ -171,6 +174,10 @@ class SeparableConv2d(torch.nn.Module):
 
     def extra_repr(self) -> str:
         """The arguments, as they can be typed."""
+        if not isinstance(self.depthwise, DepthwiseConv2d) or not isinstance(
+            self.pointwise, Conv2d
+        ):
+            return ""  # the children say what they are
         text = self.depthwise.extra_repr().replace(", bias=False", "")
         text = text.replace(", ", f", {self.out_channels}, ", 1)
         return text if self.pointwise.bias is not None else text + ", bias=False"
@@ -270,15 +277,16 @@ class SeparableBlock(torch.nn.Module):
 
     def forward(self, input: Float[Tensor, "N C H W"]) -> Float[Tensor, "N M Ho Wo"]:
         """The block of ``input``."""
-        return apply_block(
-            input,
+        layers = (
+            self.expand,
+            self.expand_norm,
             self.depthwise,
             self.depthwise_norm,
             self.pointwise,
             self.pointwise_norm,
-            self.expand,
-            self.expand_norm,
-            shortcut=self.shortcut,
+        )
+        return apply_block(
+            input, [layer for layer in layers if layer is not None], shortcut=self.shortcut
         )
 
     def extra_repr(self) -> str:
@@ -286,39 +294,31 @@ class SeparableBlock(torch.nn.Module):
         return f"shortcut={self.shortcut}"
 
 
-def apply_block(
-    x: Tensor,
-    depthwise: DepthwiseConv2d,
-    depthwise_norm: BatchNorm2d,
-    pointwise: Conv2d,
-    pointwise_norm: BatchNorm2d,
-    expand: Conv2d | None = None,
-    expand_norm: BatchNorm2d | None = None,
-    *,
-    shortcut: bool = False,
-) -> Tensor:
+def apply_block(x: Tensor, layers: Sequence[torch.nn.Module], *, shortcut: bool = False) -> Tensor:
     """The layers of a block one after the other; in inference all of them as one op.
 
     They are called one by one where somebody may watch or change what goes between them: in
-    training, where gradients are asked for, with a hook on one of them, or in a trace.
+    training, where gradients are asked for, in a trace, with hooks on all modules, and where one
+    of them is not plainly ours.
 
     Args:
         x: (N, C, H, W).
-        depthwise: without bias, multiplier 1 and padding of zeros for the one op.
-        depthwise_norm: behind it.
-        pointwise: the last convolution.
-        pointwise_norm: behind it.
-        expand: a pointwise convolution in front, or None.
-        expand_norm: behind that.
+        layers: for the one op a depthwise and a pointwise convolution, neither with a bias, each
+            with a normalisation behind it; in front of them perhaps another pointwise pair.
         shortcut: add x to the result.
 
     Returns:
         (N, out_channels, H', W').
     """
-    layers = [expand, expand_norm, depthwise, depthwise_norm, pointwise, pointwise_norm]
-    present = [layer for layer in layers if layer is not None]
-    is_watched = torch.is_grad_enabled() or torch._C._get_tracing_state() is not None
-    if not is_watched and _can_be_one_op(present):
+    is_watched = (
+        torch.is_grad_enabled()
+        or torch._C._get_tracing_state() is not None
+        or watchers._global_forward_hooks
+        or watchers._global_forward_pre_hooks
+    )
+    if not is_watched and _can_be_one_op(layers):
+        *expand, depthwise, depthwise_norm, pointwise, pointwise_norm = cast(Any, layers)
+        expand_conv, expand_norm = expand or (None, None)
         return ops.separable_block(
             x,
             depthwise.weight,
@@ -327,33 +327,48 @@ def apply_block(
             padding=depthwise.padding,
             depthwise=depthwise_norm.folded(),
             pointwise=pointwise_norm.folded(),
-            expand_weight=None if expand is None else expand.weight,
+            expand_weight=None if expand_conv is None else expand_conv.weight,
             expand=ops.Finish() if expand_norm is None else expand_norm.folded(),
             shortcut=shortcut,
             dilation=depthwise.dilation,
         )
     y = x
-    for layer in present:
+    for layer in layers:
         y = layer(y)
     return x + y if shortcut else y
 
 
 def _can_be_one_op(layers: Sequence[torch.nn.Module]) -> bool:
-    if watchers._global_forward_hooks or watchers._global_forward_pre_hooks:
+    if len(layers) not in (4, 6):
         return False
-    for layer in layers:
-        if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks:
+    *expand, depthwise, pointwise = layers[::2]
+    if not _is_depthwise(depthwise):
+        return False
+    if depthwise.depth_multiplier != 1 or depthwise.padding_mode != "zeros":
+        return False
+    for convolution in (*expand, pointwise):
+        if not _is_pointwise(convolution) or convolution._parameters["bias"] is not None:
             return False
-        if type(layer) is BatchNorm2d:
-            if layer.training or layer.running_mean is None:
-                return False
-        elif (
-            type(layer) not in _CONVOLUTIONS
-            or layer.bias is not None
-            or layer.padding_mode != "zeros"
-        ):  # a subclass may compute something else
+    for norm in layers[1::2]:
+        if not is_plain(norm, (BatchNorm2d,)) or norm.training:
+            return False
+        if norm._buffers["running_mean"] is None or norm._buffers["running_var"] is None:
             return False
     return True
 
 
-_CONVOLUTIONS = (Conv2d, PointwiseConv2d, DepthwiseConv2d)
+def _is_depthwise(child: torch.nn.Module) -> TypeGuard[DepthwiseConv2d]:
+    return is_plain(child, (DepthwiseConv2d,)) and child._parameters["bias"] is None
+
+
+def _is_pointwise(child: torch.nn.Module) -> TypeGuard[Conv2d]:
+    """Whether its weight times every pixel, and perhaps a bias, is all that a child computes."""
+    if not is_plain(child, (PointwiseConv2d, Conv2d)):
+        return False
+    window = vars(child)
+    return (
+        window["kernel_size"] == (1, 1)
+        and window["stride"] == (1, 1)
+        and window["padding"] in ((0, 0), "same", "valid")
+        and window["groups"] == 1
+    )

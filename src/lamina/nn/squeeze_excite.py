@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lamina import ops
+from lamina.nn.children import is_plain
 from lamina.nn.conv2d import PointwiseConv2d
 from lamina.theory import squeeze_excite as theory
 from lamina.theory.cost import Cost
@@ -78,7 +79,7 @@ class SqueezeExcite(torch.nn.Module):
         self.activation = one_of(activation, "activation", ops.ACTIVATIONS)
         self.gate = one_of(gate, "gate", ops.ACTIVATIONS)
         self.in_channels = positive_int(in_channels, "in_channels")
-        squeeze_channels = positive_int(squeeze_channels, "squeeze_channels")
+        self.squeeze_channels = positive_int(squeeze_channels, "squeeze_channels")
         self.fc1 = PointwiseConv2d(in_channels, squeeze_channels, device=device, dtype=dtype)
         self.fc2 = PointwiseConv2d(squeeze_channels, in_channels, device=device, dtype=dtype)
 
@@ -90,7 +91,7 @@ class SqueezeExcite(torch.nn.Module):
         """Parameters, MACs and bytes of one call; or of its backward pass."""
         return theory.cost(
             image_shape(input_shape, self.in_channels),
-            self.fc1.out_channels,
+            self.squeeze_channels,
             self.activation,
             self.gate,
             direction=direction,
@@ -99,6 +100,11 @@ class SqueezeExcite(torch.nn.Module):
 
     def forward(self, input: Float[Tensor, "*N C H W"]) -> Float[Tensor, "*N C H W"]:
         """``input`` with every channel scaled by its gate."""
+        if not (_is_matrix(self.fc1) and _is_matrix(self.fc2)):
+            means = ops.global_avg_pool2d(input)
+            hidden = ops.activation(self.fc1(means), self.activation)
+            scale = ops.activation(self.fc2(hidden), self.gate)
+            return input * scale.to(input.dtype)
         return ops.squeeze_excite(
             input,
             self.fc1.weight,
@@ -112,6 +118,11 @@ class SqueezeExcite(torch.nn.Module):
     def extra_repr(self) -> str:
         """The arguments, as they can be typed."""
         return (
-            f"{self.in_channels}, {self.fc1.out_channels}, activation={self.activation!r}, "
+            f"{self.in_channels}, {self.squeeze_channels}, activation={self.activation!r}, "
             f"gate={self.gate!r}"
         )
+
+
+def _is_matrix(child: PointwiseConv2d) -> bool:
+    """Whether its weight times the means is all that a child computes."""
+    return is_plain(child, (PointwiseConv2d,)) and child.groups == 1
