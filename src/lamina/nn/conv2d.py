@@ -128,6 +128,9 @@ class Conv2d(torch.nn.Conv2d):
             dtype,
         )
         self.padding = ops.torch_padding(padding)
+        self._reversed_padding_repeated_twice = ops.border(  # type: ignore[assignment]
+            self.padding, self.kernel_size, self.stride, self.dilation
+        )
         check_algorithm(algorithm, self.kernel_size, self.stride, self.dilation, groups)
         self.algorithm = algorithm
         if in_channels is None:

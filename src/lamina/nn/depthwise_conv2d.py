@@ -114,6 +114,9 @@ class DepthwiseConv2d(torch.nn.Conv2d):
         )
         self.depth_multiplier = depth_multiplier
         self.padding = ops.torch_padding(padding)
+        self._reversed_padding_repeated_twice = ops.border(  # type: ignore[assignment]
+            self.padding, self.kernel_size, self.stride, self.dilation
+        )
         if in_channels is None:
             self.in_channels = None
             lazy.postpone(self, device, dtype)

@@ -21,7 +21,7 @@ from lamina.ops.conv2d.op import conv2d
 from lamina.ops.dense import linear
 from lamina.ops.depthwise_conv2d import depthwise_conv2d
 from lamina.ops.dropout import drop_path, dropout, next_seed
-from lamina.ops.padding import PADDING_MODES, pad2d, torch_padding
+from lamina.ops.padding import PADDING_MODES, border, pad2d, torch_padding
 from lamina.ops.pool2d.op import (
     adaptive_avg_pool2d,
     adaptive_max_pool2d,
@@ -44,6 +44,7 @@ __all__ = [
     "adaptive_max_pool2d",
     "avg_pool2d",
     "batch_norm",
+    "border",
     "check_floating",
     "check_image",
     "conv2d",

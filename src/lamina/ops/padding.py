@@ -72,6 +72,25 @@ def sides(padding: Sequence[int]) -> ResolvedPadding:
     return (top, bottom), (left, right)
 
 
+def border(padding: Padding, kernel_size: Pair, stride: Pair, dilation: Pair) -> list[int] | None:
+    """[left, right, top, bottom], as ``F.pad`` takes them and torch.nn's convolutions keep them.
+
+    Returns:
+        None where it depends on the image's size: ``"same"`` at a stride above 1.
+
+    Example:
+        >>> border((1, 2), (3, 3), (1, 1), (1, 1)), border("same", (2, 3), (2, 1), (1, 1))
+        ([2, 2, 1, 1], None)
+    """
+    if padding == "same" and stride != (1, 1):
+        return None
+    any_size = kernel_size
+    (top, bottom), (left, right) = shapes.resolve_padding(
+        padding, any_size, kernel_size, stride, dilation
+    )
+    return [left, right, top, bottom]
+
+
 def window_padding(
     x: Tensor, weight: Tensor, stride: Pair, padding: Padding, dilation: Pair
 ) -> ResolvedPadding:
