@@ -15,7 +15,12 @@ import pytest
 from lamina import layers
 from lamina.layers.backend import chosen_in_configuration, require_torch
 
-OURS = [name for name in layers.__all__ if getattr(layers, name).__module__.startswith("lamina")]
+OURS = [
+    name
+    for name in layers.__all__
+    if inspect.isclass(getattr(layers, name))
+    and getattr(layers, name).__module__.startswith("lamina")
+]
 KERAS_HAS_NONE = {"PointwiseConv2D", "DropPath", "SqueezeExcite"}
 
 
@@ -59,6 +64,16 @@ def test_every_other_name_is_keras_s() -> None:
     assert {*dir(keras.layers)} <= {*dir(layers)}
     with pytest.raises(AttributeError, match="has 'Conv9D'"):
         _ = layers.Conv9D
+
+
+def test_star_import_brings_what_keras_s_brings() -> None:
+    ours: dict[str, object] = {}
+    theirs: dict[str, object] = {}
+    exec("from lamina.layers import *", ours)
+    exec("from keras.layers import *", theirs)
+    assert {*theirs} <= {*ours}
+    assert ours["Input"] is keras.layers.Input and ours["Conv2D"] is layers.Conv2D
+    assert len(layers.__all__) == len({*layers.__all__})
 
 
 def test_another_active_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,9 @@
 
 The classes below are subclasses of Keras's of the same name. Constructor, config, initialisers,
 regularisers, constraints, masks, models, ``fit``, callbacks and ``.keras`` files are Keras's;
-``call`` is ours. Every other name (``Input``, ``Add``, ``Conv1D``, ...) is Keras's own.
+``call`` is ours. Every other public name of ``keras.layers`` (``Input``, ``Add``, ``Conv1D``, ...)
+is handed on, by ``from lamina.layers import *`` too. `to_keras` gives a model its plain layers
+back.
 
 Keras has one backend per process and chooses it when it is first imported. Import
 ``lamina.layers`` before ``keras`` and it chooses torch; import ``keras`` first and it must have
@@ -41,6 +43,7 @@ from lamina.layers.conv2d import Conv2D, PointwiseConv2D  # noqa: E402
 from lamina.layers.dense import Dense, Flatten  # noqa: E402
 from lamina.layers.depthwise_conv2d import DepthwiseConv2D  # noqa: E402
 from lamina.layers.dropout import Dropout, DropPath, SpatialDropout2D  # noqa: E402
+from lamina.layers.plain import to_keras  # noqa: E402
 from lamina.layers.pool2d import (  # noqa: E402
     AdaptiveAveragePooling2D,
     AdaptiveMaxPooling2D,
@@ -90,7 +93,9 @@ __all__ = [
     "Softmax",
     "SpatialDropout2D",
     "SqueezeExcite",
+    "to_keras",
 ]
+__all__ += sorted({name for name in dir(_keras.layers) if name[0] != "_"} - {*__all__})
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401

@@ -72,7 +72,8 @@ class Conv2D(keras.layers.Conv2D):
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Create the weights for inputs of this shape."""
         check_channels(input_shape, self.data_format)
-        super().build(input_shape)
+        # Not by `super`, which a layer that has become Keras's own, unbuilt, could not follow.
+        keras.layers.Conv2D.build(self, input_shape)
 
     def call(self, inputs: Tensor) -> Tensor:
         """Convolve, add the bias, apply the activation."""

@@ -59,7 +59,7 @@ class Dense(keras.layers.Dense):
     ) -> None:
         """Quantise the weights, as Keras does; Keras itself refuses this to any subclass."""
         ours = type(self) is Dense
-        super().quantize(mode, type_check=type_check and not ours, config=config)
+        keras.layers.Dense.quantize(self, mode, type_check=type_check and not ours, config=config)
 
     def cost(self, input_shape: Sequence[int], **options: Any) -> Cost:
         """What one call costs without the activation; options are ``theory.dense.cost``'s.

@@ -24,32 +24,53 @@ from lamina.theory import dropout as theory
 from lamina.theory.cost import Cost
 
 
-def _draw(layer: Dropout | SpatialDropout2D | DropPath) -> Tensor:
-    """(key, call number) of the layer's seed generator, which moves on by one call.
+class _Drop(keras.layers.Layer):
+    """What the layers below share; they differ in which elements are dropped together."""
 
-    ``SeedGenerator.next`` in PyTorch's words: Keras's go through numpy, where no compiler follows.
-    """
-    state = layer.seed_generator.state
-    drawn: Tensor = keras.ops.convert_to_tensor(state).to(torch.int64, copy=True)
-    state.assign(drawn + torch.tensor([0, 1], device=drawn.device))
-    return drawn
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
+        """Drop in training, else return the input."""
+        if not training or self.rate == 0:
+            return inputs
+        shape = self._noise_shape_for(inputs)
+        return ops.dropout(inputs, self.rate, noise_shape=shape, seed=self._draw())
+
+    def _noise_shape_for(self, inputs: Tensor) -> Sequence[int | None] | None:
+        """The mask's shape for these inputs, axis by axis; None stands for the input's size."""
+        raise NotImplementedError
+
+    def _draw(self) -> Tensor:
+        """(key, call number) of the layer's seed generator, which moves on by one call.
+
+        ``SeedGenerator.next`` in PyTorch's words: Keras's go through numpy, where no compiler
+        follows.
+        """
+        state = self.seed_generator.state
+        drawn: Tensor = keras.ops.convert_to_tensor(state).to(torch.int64, copy=True)
+        state.assign(drawn + torch.tensor([0, 1], device=drawn.device))
+        return drawn
+
+    def cost(self, input_shape: Sequence[int], **options: Any) -> Cost:
+        """What one call in training costs; options are ``theory.dropout.cost``'s."""
+        return theory.cost(input_shape, self.rate, **options)
 
 
 @keras.saving.register_keras_serializable(package="lamina")
-class Dropout(keras.layers.Dropout):
+class Dropout(_Drop, keras.layers.Dropout):
     """Keras's ``Dropout``; the arguments are Keras's.
 
     Args:
         rate: probability of a zero, in [0, 1]; on the CPU the nearest multiple of 1/65536.
-        noise_shape: shape of the mask, broadcast over the input; None in it takes the input's
-            size. None draws each number by itself.
+        noise_shape: shape of the mask, axis by axis; None in it takes the input's size. Where it
+            has fewer axes than the input they are the last ones, and must be numbers. None draws
+            each number by itself.
         seed: integer; None draws one when the layer is made.
         **kwargs: ``trainable``, ``dtype``, ``name``.
 
     Shape: any; the output has the input's.
 
     Raises:
-        ValueError: a rate outside of [0, 1] or NaN, a noise_shape that does not broadcast.
+        ValueError: a rate outside of [0, 1] or NaN; in a call, a noise_shape that does not
+            broadcast to the input's shape.
 
     Differs from Keras's torch backend: without a seed too the mask comes from the layer's own state
     and not from torch's global generator, as with Keras on TensorFlow.
@@ -64,23 +85,21 @@ class Dropout(keras.layers.Dropout):
         [0.0, 2.0]
     """
 
-    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
-        """Drop in training, else return the input."""
-        if not training or self.rate == 0:
-            return inputs
+    def _noise_shape_for(self, inputs: Tensor) -> Sequence[int | None] | None:
         shape = self.noise_shape
-        if shape is not None:
-            # Keras broadcasts from the last axis on.
-            shape = (1,) * (inputs.dim() - len(shape)) + tuple(shape)
-        return ops.dropout(inputs, self.rate, noise_shape=shape, seed=_draw(self))
-
-    def cost(self, input_shape: Sequence[int], **options: Any) -> Cost:
-        """What one call in training costs; options are ``theory.dropout.cost``'s."""
-        return theory.cost(input_shape, self.rate, **options)
+        if shape is None or len(shape) == inputs.dim():
+            return shape  # type: ignore[no-any-return]
+        if len(shape) > inputs.dim() or None in shape:
+            # Keras reads None by the first axes and broadcasts by the last: right by chance alone.
+            raise ValueError(
+                "noise_shape must have an entry per axis of the input, or numbers for its last "
+                f"axes, got {shape} for an input of shape {tuple(inputs.shape)}"
+            )
+        return (1,) * (inputs.dim() - len(shape)) + tuple(shape)
 
 
 @keras.saving.register_keras_serializable(package="lamina")
-class SpatialDropout2D(keras.layers.SpatialDropout2D):
+class SpatialDropout2D(_Drop, keras.layers.SpatialDropout2D):
     """Keras's ``SpatialDropout2D``: whole channels of an image are dropped.
 
     Args:
@@ -106,26 +125,17 @@ class SpatialDropout2D(keras.layers.SpatialDropout2D):
         True
     """
 
-    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
-        """Drop channels in training, else return the input."""
-        if not training or self.rate == 0:
-            return inputs
-        return ops.dropout(
-            inputs, self.rate, noise_shape=self._get_noise_shape(inputs), seed=_draw(self)
-        )
+    def _noise_shape_for(self, inputs: Tensor) -> Sequence[int | None] | None:
+        return (None, 1, 1, None) if self.data_format == "channels_last" else (None, None, 1, 1)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments; Keras's own forgets a mixed-precision policy."""
         policy = keras.dtype_policies.serialize(self.dtype_policy)
         return {**super().get_config(), "dtype": policy}
 
-    def cost(self, input_shape: Sequence[int], **options: Any) -> Cost:
-        """What one call in training costs; options are ``theory.dropout.cost``'s."""
-        return theory.cost(input_shape, self.rate, **options)
-
 
 @keras.saving.register_keras_serializable(package="lamina")
-class DropPath(keras.layers.Dropout):
+class DropPath(_Drop, keras.layers.Dropout):
     """Stochastic depth: in training a whole row of the batch is dropped, for a residual branch.
 
     Keras has none; its networks write ``Dropout(rate, noise_shape=(None, 1, 1, 1))``.
@@ -153,19 +163,17 @@ class DropPath(keras.layers.Dropout):
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(rate, seed=seed, **kwargs)
+        self.built = False
 
-    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
-        """Drop rows in training, else return the input."""
-        if not training or self.rate == 0:
-            return inputs
-        return ops.drop_path(inputs, self.rate, seed=_draw(self))
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Note the mask's shape, by which a plain ``Dropout`` does the same."""
+        self.noise_shape = (None,) + (1,) * (len(input_shape) - 1)
+
+    def _noise_shape_for(self, inputs: Tensor) -> Sequence[int | None] | None:
+        return (None,) + (1,) * (inputs.dim() - 1)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         config: dict[str, Any] = super().get_config()
         del config["noise_shape"]
         return config
-
-    def cost(self, input_shape: Sequence[int], **options: Any) -> Cost:
-        """What one call in training costs; options are ``theory.dropout.cost``'s."""
-        return theory.cost(input_shape, self.rate, **options)

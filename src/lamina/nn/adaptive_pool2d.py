@@ -102,7 +102,8 @@ class AdaptiveMaxPool2d(torch.nn.AdaptiveMaxPool2d):
 
     Raises:
         ValueError: a size below 1; in a call, another rank.
-        TypeError: an integer image.
+        TypeError: a boolean or complex image; an integer one, if indices of windows of several
+            sizes are asked for.
 
     Differs from:
         Keras's AdaptiveMaxPooling2D has neither None nor indices.
@@ -218,7 +219,6 @@ class GlobalMaxPool2d(torch.nn.Module):
 
     Raises:
         ValueError: another rank, an image without pixels.
-        TypeError: an integer image.
 
     Differs from:
         Keras's GlobalMaxPooling2D gives (N, C) unless asked. torch.nn's AdaptiveMaxPool2d(1) gives

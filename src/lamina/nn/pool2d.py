@@ -53,7 +53,7 @@ class MaxPool2d(torch.nn.MaxPool2d):
     Raises:
         ValueError: in the constructor, an argument out of its range; in a call, another rank, or a
             window larger than the padded image.
-        TypeError: an integer image.
+        TypeError: a boolean or complex image.
 
     Differs from:
         Keras's MaxPooling2D, which has neither dilation, ceil_mode nor indices.

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lamina.ops.pool2d import over_image, windows
-from lamina.ops.pool2d.pytorch import torch_avg_pool2d, torch_max_pool2d
+from lamina.ops.pool2d.pytorch import adaptive_by_slices, torch_avg_pool2d, torch_max_pool2d
 from lamina.ops.runtime import checks, native
 from lamina.theory import shapes, validation
 from lamina.theory.pool2d import check_pool_padding
@@ -34,7 +34,7 @@ def max_pool2d(
     """The largest value of every window; padding counts as −∞, NaN wins.
 
     Args:
-        x: (N, C, H, W) or (C, H, W), any memory format.
+        x: (N, C, H, W) or (C, H, W), any memory format; integers too.
         kernel_size: window in pixels.
         stride: pixels from one window to the next; None takes ``kernel_size``.
         padding: one number, (height, width), ((top, bottom), (left, right)), ``"same"``
@@ -48,14 +48,14 @@ def max_pool2d(
 
     Raises:
         ValueError: a wrong rank or argument; a window larger than the padded input.
-        TypeError: an integer input.
+        TypeError: a boolean or complex input.
 
     Example:
         >>> max_pool2d(torch.arange(16.0).reshape(1, 1, 4, 4), 2)
         tensor([[[[ 5.,  7.],
                   [13., 15.]]]])
     """
-    checks.check_floating(x, "max_pool2d")
+    checks.check_ordered(x, "max_pool2d")
     kernel_size, stride, dilation = _window(kernel_size, stride, dilation)
     resolved, output_size = _fit(x, kernel_size, stride, padding, dilation, ceil_mode, "max_pool2d")
     if kernel_size[0] * kernel_size[1] <= windows.BYTE_TAPS and _serves(x, resolved):
@@ -184,7 +184,7 @@ def adaptive_max_pool2d(
     """The largest value of H'×W' windows that together cover the image; windows as for the mean.
 
     Args:
-        x: (N, C, H, W) or (C, H, W), any memory format.
+        x: (N, C, H, W) or (C, H, W), any memory format; integers too.
         output_size: (H', W'), one number for both, None for the input's own.
         return_indices: also return where the maximum was: row · W + column, int64.
 
@@ -193,18 +193,23 @@ def adaptive_max_pool2d(
 
     Raises:
         ValueError: a wrong rank or a size below 1.
-        TypeError: an integer input.
+        TypeError: a boolean or complex input; an integer one where indices of windows of several
+            sizes are asked for.
 
     Example:
         >>> adaptive_max_pool2d(torch.arange(9.0).reshape(1, 3, 3), 1)
         tensor([[[8.]]])
     """
     checks.check_image(x, "adaptive_max_pool2d")
-    checks.check_floating(x, "adaptive_max_pool2d")
+    checks.check_ordered(x, "adaptive_max_pool2d")
     size = _fill(output_size, x)
-    if native.serves(x) and (bins := _equal_bins(x, size)) is not None:
+    integers = not x.is_floating_point()  # of which PyTorch has the plain pool alone
+    if (integers or native.serves(x)) and (bins := _equal_bins(x, size)) is not None:
         return max_pool2d(x, bins, return_indices=return_indices)
+    if integers and not return_indices:
+        return adaptive_by_slices(x, size, torch.amax)
     if return_indices:
+        checks.check_floating(x, "adaptive_max_pool2d with indices")
         pooled, indices = F.adaptive_max_pool2d(x, size, return_indices=True)
         return pooled, indices
     return F.adaptive_max_pool2d(x, size)
@@ -243,14 +248,12 @@ def global_max_pool2d(x: Tensor, keepdims: bool = True) -> Tensor:
 
     Raises:
         ValueError: a wrong rank.
-        TypeError: an integer input.
 
     Example:
         >>> global_max_pool2d(torch.arange(8.0).reshape(1, 2, 2, 2), keepdims=False)
         tensor([[3., 7.]])
     """
     checks.check_image(x, "global_max_pool2d")
-    checks.check_floating(x, "global_max_pool2d")
     if native.serves(x):
         pooled = _unbatch(over_image.global_max(_as_batch(x)), x)
         return pooled if keepdims else pooled.flatten(-3)

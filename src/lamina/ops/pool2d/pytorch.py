@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,12 +23,13 @@ def torch_max_pool2d(
 ) -> tuple[Tensor, Tensor | None]:
     """PyTorch's own max pool, which pads both ends alike, by half of the kernel at most.
 
-    Other paddings, of −∞, are put on before. A dilated window covers more than its kernel's size.
+    Other paddings, of the least value there is, are put on before. A dilated window
+    covers more than its kernel's size.
     """
     (top, bottom), (left, right) = padding
     uneven = top != bottom or left != right
     before = uneven or top > kernel_size[0] // 2 or left > kernel_size[1] // 2
-    padded = F.pad(x, (left, right, top, bottom), value=-torch.inf) if before else x
+    padded = F.pad(x, (left, right, top, bottom), value=_least(x.dtype)) if before else x
     sides = (0, 0) if before else (top, left)
     if not return_indices:
         pooled = F.max_pool2d(padded, kernel_size, stride, sides, dilation, ceil_mode)
@@ -71,6 +74,22 @@ def torch_avg_pool2d(
         for axis in zip(x.shape[-2:], output_size, kernel_size, stride, (top, left), strict=True)
     )
     return _crop(total, output_size) / (rows[:, None] * columns)
+
+
+def adaptive_by_slices(
+    x: Tensor, output_size: Pair, reduce: Callable[[Tensor, int], Tensor]
+) -> Tensor:
+    """An adaptive pool as a reduction of every window's rows, then of its columns."""
+    for axis, count in zip((x.dim() - 2, x.dim() - 1), output_size, strict=True):
+        size = x.shape[axis]
+        edges = [(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
+        windows = [reduce(x.narrow(axis, start, end - start), axis) for start, end in edges]
+        x = torch.stack(windows, axis)
+    return x
+
+
+def _least(dtype: torch.dtype) -> float:
+    return -torch.inf if dtype.is_floating_point else torch.iinfo(dtype).min
 
 
 def _crop(pooled: Tensor, output_size: Pair) -> Tensor:

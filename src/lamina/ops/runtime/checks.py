@@ -47,6 +47,16 @@ def check_floating(x: Tensor, op: str) -> None:
         )
 
 
+def check_ordered(x: Tensor, op: str) -> None:
+    """Raise if the values are neither floating-point nor integers: maxima want an order.
+
+    Raises:
+        TypeError: booleans or complex numbers.
+    """
+    if x.dtype == torch.bool or x.is_complex():
+        raise TypeError(f"{op}: the input must be floating-point or of integers, got {x.dtype}")
+
+
 def check_same_dtype(x: Tensor, weight: Tensor, op: str) -> None:
     """Raise unless input and weight have one floating-point dtype; autocast may still unite them.
 

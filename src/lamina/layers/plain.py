@@ -1,0 +1,112 @@
+"""The way back: a model of lamina.layers as one of keras.layers, which stock Keras opens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import keras
+import torch
+
+from lamina.layers.batch_norm2d import BatchNormalization
+from lamina.layers.conv2d import Conv2D, PointwiseConv2D
+from lamina.layers.dense import Dense
+from lamina.layers.depthwise_conv2d import DepthwiseConv2D
+from lamina.layers.dropout import Dropout, DropPath, SpatialDropout2D
+from lamina.layers.pool2d import (
+    AdaptiveAveragePooling2D,
+    AdaptiveMaxPooling2D,
+    AveragePooling2D,
+    GlobalAveragePooling2D,
+    GlobalMaxPooling2D,
+    MaxPooling2D,
+)
+from lamina.layers.separable_conv2d import SeparableConv2D
+from lamina.layers.squeeze_excite import SqueezeExcite
+
+__all__ = ["to_keras"]
+
+Model = TypeVar("Model", bound=torch.nn.Module)
+
+PLAIN: Mapping[type[keras.layers.Layer], type[keras.layers.Layer]] = {
+    **{
+        ours: getattr(keras.layers, ours.__name__)
+        for ours in (
+            AdaptiveAveragePooling2D,
+            AdaptiveMaxPooling2D,
+            AveragePooling2D,
+            BatchNormalization,
+            Conv2D,
+            Dense,
+            DepthwiseConv2D,
+            Dropout,
+            GlobalAveragePooling2D,
+            GlobalMaxPooling2D,
+            MaxPooling2D,
+            SeparableConv2D,
+            SpatialDropout2D,
+        )
+    },
+    PointwiseConv2D: keras.layers.Conv2D,
+    DropPath: keras.layers.Dropout,
+}
+
+
+def to_keras(model: Model) -> Model:
+    """Give a model the layers of keras.layers in the place of ours, in place.
+
+    A layer changes its class and stays the same object, nested and wrapped ones too, with its
+    weights, its configuration and its seed; a compiled model stays compiled, with its optimizer.
+    What the model is saved to then opens wherever Keras does, on any backend.
+
+    Args:
+        model: a Keras model or layer, or a torch module that holds some.
+
+    Returns:
+        The model. Its numbers are those of Keras's own torch backend from now on: the same but for
+        rounding, dropout's masks and what that backend does in another way than TensorFlow.
+
+    Raises:
+        ValueError: a layer that Keras has no equal of: ``SqueezeExcite``, a ``DropPath`` that was
+            never called, a ``BatchNormalization`` with ``synchronized``, a subclass of one of ours.
+            The message names it, and nothing has changed.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((8, 8, 3)), PointwiseConv2D(4), DropPath(0.1)])
+        >>> [type(layer).__module__ for layer in to_keras(model).layers]
+        ['keras.src.layers.convolutional.conv2d', 'keras.src.layers.regularization.dropout']
+        >>> model.layers[1].noise_shape
+        (None, 1, 1, 1)
+    """
+    layers = _layers_of(model)
+    for layer in layers:
+        if problem := _inexpressible(layer):
+            raise ValueError(f"restore: layer {layer.path or layer.name!r} {problem}")
+    for layer in layers:
+        if type(layer) in PLAIN:
+            layer.__class__ = PLAIN[type(layer)]
+        if isinstance(layer, keras.Model):
+            # What was compiled of the layers as they were; made anew when it is next needed.
+            layer.train_function = layer.test_function = layer.predict_function = None
+    return model
+
+
+def _layers_of(model: torch.nn.Module) -> list[keras.layers.Layer]:
+    """Every Keras layer, each once: those that Keras tracks and those that PyTorch does."""
+    modules = [m for m in model.modules() if isinstance(m, keras.layers.Layer)]
+    return list(dict.fromkeys(layer for m in modules for layer in m._flatten_layers()))
+
+
+def _inexpressible(layer: keras.layers.Layer) -> str | None:
+    """Why a layer cannot become one of Keras's; None where it can, or is one already."""
+    kind = type(layer)
+    if isinstance(layer, SqueezeExcite):
+        return "cannot be plain: keras.layers has no SqueezeExcite"
+    if kind not in PLAIN:
+        bases = [ours.__name__ for ours in kind.__mro__ if ours in PLAIN]
+        return f"cannot be plain: a subclass of lamina.layers.{bases[0]}" if bases else None
+    if kind is DropPath and not layer.built:
+        return "cannot be plain yet: DropPath learns the number of axes from its first call"
+    if kind is BatchNormalization and layer.synchronized:
+        return "cannot be plain: Keras has synchronized=True on TensorFlow alone"
+    return None
