@@ -26,6 +26,7 @@ FLOORS = {
     "nn": 3,
     "ops": 2,
     "_native": 1,
+    "extras": 1,
     "errors": 0,
     "_version": 0,
     "theory": 0,
@@ -163,6 +164,53 @@ def test_theory_needs_no_torch():
                 assert module.split(".")[0] not in {"torch", "keras", "numpy"}, path
 
 
+def private_names_of_torch(path: Path) -> list[str]:
+    """PyTorch's private names that a file imports, or reads from what it imported."""
+
+    def is_private(name: str) -> bool:
+        return any(part.startswith("_") and not part.startswith("__") for part in name.split("."))
+
+    tree = ast.parse(path.read_text())
+    roots, found = set(), []
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            module = getattr(node, "module", None)
+            for alias in node.names:
+                name = f"{module}.{alias.name}" if module else alias.name
+                if name.split(".")[0] == "torch":
+                    roots.add(alias.asname or (alias.name if module else "torch"))
+                    found += [name] * is_private(name)
+    for node in ast.walk(tree):
+        root = node
+        while isinstance(root, ast.Attribute):
+            root = root.value
+        if isinstance(node, ast.Attribute) and isinstance(root, ast.Name) and root.id in roots:
+            found += [ast.unparse(node)] * is_private(node.attr)
+    return found
+
+
+def test_torchs_private_names_stand_in_one_room():
+    room = SOURCE / "ops" / "runtime" / "torch_private.py"
+    users = {path: names for path in FILES if (names := private_names_of_torch(path))}
+    assert users.keys() == {room}, users
+
+
+def test_the_rule_notices_a_private_name(tmp_path):
+    offender = tmp_path / "offender.py"
+    offender.write_text(
+        "import torch\nfrom torch import nn\nfrom torch._C import _log_api_usage_once\n"
+        "import torch.autograd.forward_ad as ad\n"
+        "torch._C._get_tracing_state(); ad._current_level; nn.Module.__init__\n"
+        "self._parameters\n"
+    )
+    assert set(private_names_of_torch(offender)) == {
+        "torch._C._log_api_usage_once",
+        "torch._C._get_tracing_state",
+        "torch._C",
+        "ad._current_level",
+    }
+
+
 def test_keras_is_imported_by_layers_and_interchange_alone():
     for path in FILES:
         if floor_of(path) in {"layers", "interchange"}:
@@ -213,5 +261,7 @@ def test_every_dependency_is_pinned():
     for extra in project["optional-dependencies"].values():
         wanted += extra
     for requirement in wanted:
+        if requirement.startswith("lamina["):  # the extra that is the others together
+            continue
         name = requirement.split("[")[0].split(">")[0].split("=")[0].split("<")[0].strip()
         assert name.lower().replace("_", "-") in pinned, f"{name}: not in constraints.txt"

@@ -16,6 +16,7 @@ from torch.nn.parameter import Parameter
 
 from lamina import ops
 from lamina.nn import lazy
+from lamina.ops.runtime.torch_private import AnyBatchNorm
 from lamina.theory import batch_norm2d as theory
 from lamina.theory.cost import Cost
 from lamina.theory.shapes import Direction
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 _LOW_PRECISION = (torch.float16, torch.bfloat16)
 
 
-class _BatchNorm(torch.nn.modules.batchnorm._BatchNorm):
+class _BatchNorm(AnyBatchNorm):
     """What the two ranks share; torch.nn's classes beside it check the rank."""
 
     num_features: int | None  # type: ignore[assignment]

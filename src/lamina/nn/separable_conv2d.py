@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 import torch
 from torch import Tensor
-from torch.nn.modules import module as watchers
 
 from lamina import ops
 from lamina.nn.batch_norm2d import BatchNorm2d
 from lamina.nn.children import is_plain
 from lamina.nn.conv2d import Conv2d, PointwiseConv2d
 from lamina.nn.depthwise_conv2d import DepthwiseConv2d
+from lamina.ops.runtime.torch_private import hooks_on_every_module, script_tracer
 from lamina.theory import separable_conv2d as theory
 from lamina.theory.cost import Cost
 from lamina.theory.shapes import Direction, ImageShape, Padding, Pair, image_shape
@@ -310,12 +310,7 @@ def apply_block(x: Tensor, layers: Sequence[torch.nn.Module], *, shortcut: bool 
     Returns:
         (N, out_channels, H', W').
     """
-    is_watched = (
-        torch.is_grad_enabled()
-        or torch._C._get_tracing_state() is not None
-        or watchers._global_forward_hooks
-        or watchers._global_forward_pre_hooks
-    )
+    is_watched = torch.is_grad_enabled() or script_tracer() is not None or hooks_on_every_module()
     if not is_watched and _can_be_one_op(layers):
         *expand, depthwise, depthwise_norm, pointwise, pointwise_norm = cast(Any, layers)
         expand_conv, expand_norm = expand or (None, None)

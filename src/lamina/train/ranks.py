@@ -5,11 +5,11 @@ import time
 from datetime import timedelta
 
 import torch.distributed as dist
-from torch._C._distributed_c10d import PrefixStore, Store
-from torch.distributed import distributed_c10d
+from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
 from lamina.errors import RunError
+from lamina.ops.runtime.torch_private import set_timeout_of_collectives
 
 TIMEOUT = timedelta(minutes=5)
 """A rank that hangs is an error after this, not a wait for ever."""
@@ -68,7 +68,7 @@ def join(backend: str, patience: float = 5.0) -> None:
             reason = str(error).partition("\n")[0]
             continue
         fresh.set_timeout(TIMEOUT)
-        distributed_c10d._set_pg_timeout(TIMEOUT)
+        set_timeout_of_collectives(TIMEOUT)
         return
     raise RunError(
         f"rank {rank()} of {ranks()} did not find the others in {ATTEMPTS} attempts "

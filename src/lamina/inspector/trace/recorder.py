@@ -26,6 +26,7 @@ from torch.overrides import TorchFunctionMode
 from lamina.errors import InputError
 from lamina.inspector.count.operators import Value
 from lamina.inspector.trace.dialect import modules_of
+from lamina.ops.runtime.torch_private import TorchFunctionDisabled
 
 __all__ = ["Entry", "ForwardError", "Recorder", "leaves_of", "tensors_in"]
 
@@ -179,7 +180,7 @@ class Recorder(TorchFunctionMode):
             name = f"{parent.name}.{type(module).__name__}" if parent else type(module).__name__
         self._open(name, module)
         if name in self._sealed and self._seal is None:
-            self._seal = torch._C.DisableTorchFunction()
+            self._seal = TorchFunctionDisabled()
             self._seal.__enter__()
 
     def _leave_module(self, module: nn.Module, args: object, *rest: object) -> None:

@@ -13,9 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map
 
 from lamina.inspector.count.facts import fact_of
 from lamina.inspector.count.formulas import cost_of
@@ -26,6 +23,12 @@ from lamina.inspector.receptive.rules import record
 from lamina.inspector.trace.recorder import Entry, ForwardError, Recorder, leaves_of, tensors_in
 from lamina.inspector.trace.records import Phase, Trace
 from lamina.inspector.trace.untouched import untouched
+from lamina.ops.runtime.torch_private import (
+    FakeTensor,
+    FakeTensorMode,
+    TorchDispatchMode,
+    tree_map,
+)
 from lamina.theory.cost import Cost
 
 __all__ = ["trace"]

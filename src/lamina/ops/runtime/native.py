@@ -13,8 +13,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch  # first: the kernels are linked against the OpenMP runtime that it loads
-import torch.autograd.forward_ad as forward_ad
 from torch import Tensor
+
+from lamina.ops.runtime.torch_private import (
+    differentiates_forward,
+    dispatch_modes,
+    function_transform,
+    has_storage,
+    script_tracer,
+)
 
 __all__ = [
     "ACTIVATIONS",
@@ -104,9 +111,7 @@ def serves(*tensors: Tensor | None) -> bool:
     if kernels is None:
         return False
     if not torch.compiler.is_compiling() and (
-        torch._C._functorch.peek_interpreter_stack() is not None
-        or forward_ad._current_level >= 0
-        or torch._C._get_tracing_state() is not None
+        function_transform() is not None or differentiates_forward() or script_tracer() is not None
     ):
         return False
     # A plain loop: this is a large part of what a small call costs.
@@ -123,17 +128,13 @@ def serves(*tensors: Tensor | None) -> bool:
 
 def runs_directly(tensors: tuple[object, ...]) -> bool:
     """Whether a kernel may be called past the dispatcher: nobody traces, compiles or watches."""
-    if (
-        torch.compiler.is_compiling()
-        or torch._C._len_torch_dispatch_stack()
-        or torch._C._get_tracing_state() is not None
-    ):
+    if torch.compiler.is_compiling() or dispatch_modes() or script_tracer() is not None:
         return False
     for tensor in tensors:
         if isinstance(tensor, Tensor) and not (
             type(tensor) in _PLAIN
             # None has a batch of gradients, or what a transform left behind that has ended.
-            and torch._C._has_storage(tensor)
+            and has_storage(tensor)
         ):
             return False
     return True

@@ -1,0 +1,52 @@
+"""PyTorch's private names, all that lamina uses: what another version of PyTorch may take away.
+
+What PyTorch says about itself while it traces, transforms or watches has no public name that a
+small call could pay for; fake tensors and dispatch modes have none at all.
+"""
+
+from datetime import timedelta
+
+from torch._C import DisableTorchFunction as TorchFunctionDisabled
+from torch._C import _get_tracing_state as script_tracer
+from torch._C import _has_storage as has_storage
+from torch._C import _len_torch_dispatch_stack as dispatch_modes
+from torch._C._functorch import peek_interpreter_stack as function_transform
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.autograd import forward_ad
+from torch.nn.modules import module as _module
+from torch.nn.modules.batchnorm import _BatchNorm as AnyBatchNorm
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
+
+__all__ = [
+    "AnyBatchNorm",
+    "FakeTensor",
+    "FakeTensorMode",
+    "TorchDispatchMode",
+    "TorchFunctionDisabled",
+    "differentiates_forward",
+    "dispatch_modes",
+    "function_transform",
+    "has_storage",
+    "hooks_on_every_module",
+    "script_tracer",
+    "set_timeout_of_collectives",
+    "tree_map",
+]
+
+
+def differentiates_forward() -> bool:
+    """Whether forward-mode differentiation is going on: inside of ``dual_level``."""
+    return forward_ad._current_level >= 0
+
+
+def set_timeout_of_collectives(timeout: timedelta) -> None:
+    """Have operations between processes fail after this long, in a group that exists already."""
+    from torch.distributed import distributed_c10d
+
+    distributed_c10d._set_pg_timeout(timeout)
+
+
+def hooks_on_every_module() -> bool:
+    """Whether a forward hook or pre-hook is registered for all modules at once."""
+    return bool(_module._global_forward_hooks or _module._global_forward_pre_hooks)
