@@ -83,7 +83,6 @@ def test_predict_gives_a_line_per_image_and_json_on_demand(call, run_folder, dig
 def test_doctor_says_what_runs_what_and_what_is_missing(call):
     from lamina.doctor import KINDS
     from lamina.ops.runtime import native
-    from lamina.train import environment
 
     code, out, _ = call("doctor", "--json")
     assert code == 0
@@ -105,7 +104,6 @@ def test_doctor_says_what_runs_what_and_what_is_missing(call):
         assert kind in out
     for file in facts["openmp"]:
         assert Path(file).is_absolute() and Path(file).name in out
-    assert environment.version("no-such-distribution") == "not installed"
 
 
 def test_doctor_shows_the_limits_that_were_measured(call, monkeypatch):
@@ -159,6 +157,16 @@ def test_doctor_without_kernels_says_why(call, monkeypatch):
         ("train --resume {tmp}", "no run folder"),
         ("train --epochs 1 --out /dev/null/run", "out: cannot create '/dev/null/run'"),
         ("predict {tmp} {tmp}/image.png", "no run folder"),
+        ("bench layers --kind conv3d", "conv3d'; did you mean 'conv2d'?"),
+        ("bench layers --seconds -1", "seconds: expected a finite number above 0, got -1.0"),
+        ("bench layers --kind dense --seconds nan", "seconds: expected a finite number above 0"),
+        ("bench layers --kind dense --json {tmp}/no/rows.json", "there is no folder {tmp}/no"),
+        ("bench algorithms --seconds 0", "seconds: expected a finite number above 0, got 0.0"),
+        ("bench algorithms --growth --seconds inf", "seconds: expected a finite number above 0"),
+        ("bench algorithms --markdown {tmp}", "cannot write {tmp}: it is a folder"),
+        ("inspect digits_cnn --input 1,1,8,8 -o x.weird", "ends in .txt, .json, .csv, .md, .html"),
+        ("inspect digits_cnn --input 1,1,8,8 -o page", "or --format beside it, got 'page'"),
+        ("inspect digits_cnn --input 1,1,8,8 -o {tmp}/no/x.json", "there is no folder {tmp}/no"),
     ],
 )
 def test_bad_input_is_one_line_exit_code_2_and_nothing_written(
@@ -169,9 +177,49 @@ def test_bad_input_is_one_line_exit_code_2_and_nothing_written(
     assert code == 2
     assert out == ""
     assert err.startswith("error: ")
-    assert message in err
+    assert message.format(tmp=tmp_path) in err
     assert err.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("form", ["table", "json", "csv", "markdown", "html"])
+def test_a_full_disk_is_one_line(call, form):
+    code, out, err = call(
+        "inspect", "digits_cnn", "--input", "1,1,8,8", "--format", form, "-o", "/dev/full"
+    )
+    assert (code, out) == (2, "")
+    assert err == "error: /dev/full: No space left on device\n"
+
+
+@pytest.mark.parametrize("limit", [1 << 10, 1 << 14, 1 << 16])
+def test_a_training_whose_files_the_system_refuses_is_one_line(tmp_path, limit):
+    run = tmp_path / "run"
+    program = (
+        "import resource; from lamina import cli\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
+        f"cli.main(['train', '--epochs', '1', '--out', {str(run)!r}])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {run}")
+    assert done.stderr.endswith(": File too large\n") and done.stderr.count("\n") == 1
+
+
+def test_a_folder_that_only_reads_is_one_line(call, tmp_path, monkeypatch):
+    def refused(*_, **__):
+        raise OSError(30, "Read-only file system", str(tmp_path / "config.json"))
+
+    monkeypatch.setattr("lamina.train.run.write_file", refused)
+    code, _, err = call("train", "--epochs", 1, "--out", tmp_path)
+    assert code == 2
+    assert err == f"error: {tmp_path / 'config.json'}: Read-only file system\n"
+
+
+def test_a_file_that_was_there_keeps_its_rows_until_there_are_new_ones(call, tmp_path):
+    rows = tmp_path / "rows.json"
+    rows.write_text("[1]")
+    assert call("bench", "layers", "--kind", "conv3d", "--json", rows)[0] == 2
+    assert rows.read_text() == "[1]"
 
 
 def test_a_keras_model_is_told_how_it_trains(call, tmp_path):
@@ -246,16 +294,6 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(call, tmp_path, monkeypatch):
     assert f"lamina train --resume {tmp_path / 'run'}" in err
     code, out, _ = call("train", "--resume", tmp_path / "run", "--json")
     assert json.loads(out)["epochs"] == 2
-
-
-def test_help_does_not_wait_for_lightning():
-    program = (
-        "import sys; from lamina import cli\n"
-        "try: cli.main(['--help'])\n"
-        "except SystemExit: print('lightning' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1] == "False", done.stderr
 
 
 def test_the_package_is_the_command_line_too():

@@ -1,7 +1,7 @@
 """The layers that image classifiers are made of: fast on a CPU, exact in two dialects.
 
-- ``lamina.nn``: torch.nn's dialect; ``lamina.layers``: tf.keras's (imported on first use, it needs
-  Keras); ``lamina.ops``: what both call.
+- ``lamina.nn``: torch.nn's dialect; ``lamina.layers``: tf.keras's (it needs Keras);
+  ``lamina.ops``: what both call.
 - ``lamina.models.get(name)``: the classic networks, in torchvision's definition.
 - ``lamina.theory``: shapes, cost, complexity and limits by formula.
 - ``lamina.set_numerics("strict")``: no algorithm whose rounding exceeds the plain sum's.
@@ -10,23 +10,19 @@
   ``lamina.restore(model)`` gives it back plain.
 - ``lamina.tune_memory()``: memory that is ready for PyTorch's other ops too;
   ``lamina.empty_cache()`` gives back what waits for reuse.
+
+Each is imported when it is first asked for. What is beyond PyTorch and NumPy is an extra:
+``pip install 'lamina[cli,train,keras]'``, or ``lamina[all]``.
 """
 
-from types import ModuleType
+from typing import TYPE_CHECKING
 
-from lamina import models, nn, ops, theory
 from lamina._version import __version__
-from lamina.inspector import inspect
-from lamina.ops import set_numerics
-from lamina.ops.runtime.memory import empty_cache
-from lamina.ops.runtime.memory_tuning import tune_memory
-from lamina.optimiser import optimize, restore
 
 __all__ = [
     "__version__",
     "empty_cache",
     "inspect",
-    "layers",
     "models",
     "nn",
     "ops",
@@ -37,10 +33,35 @@ __all__ = [
     "tune_memory",
 ]
 
+if TYPE_CHECKING:
+    from lamina import layers as layers  # not in __all__: it needs Keras
+    from lamina import models, nn, ops, theory
+    from lamina.inspector import inspect
+    from lamina.ops import set_numerics
+    from lamina.ops.runtime.memory import empty_cache
+    from lamina.ops.runtime.memory_tuning import tune_memory
+    from lamina.optimiser import optimize, restore
+else:
+    _FLOORS = ("layers", "models", "nn", "ops", "theory")
+    _FUNCTIONS = {
+        "empty_cache": "lamina.ops.runtime.memory",
+        "inspect": "lamina.inspector",
+        "optimize": "lamina.optimiser",
+        "restore": "lamina.optimiser",
+        "set_numerics": "lamina.ops",
+        "tune_memory": "lamina.ops.runtime.memory_tuning",
+    }
 
-def __getattr__(name: str) -> ModuleType:
-    if name == "layers":
-        import importlib
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
 
-        return importlib.import_module("lamina.layers")
-    raise AttributeError(f"module 'lamina' has no attribute {name!r}")
+        if name in _FLOORS:
+            return import_module(f"lamina.{name}")
+        if name in _FUNCTIONS:
+            found = getattr(import_module(_FUNCTIONS[name]), name)
+            globals()[name] = found
+            return found
+        raise AttributeError(f"module 'lamina' has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_FLOORS, *_FUNCTIONS})

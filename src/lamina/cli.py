@@ -1,15 +1,21 @@
-"""The command line: arguments only; what they do stands on the floors below."""
+"""The command line: arguments only; what they do stands on the floors below.
+
+A command imports what it needs when it runs: ``lamina --help`` waits for no floor, and a command
+for no other's packages.
+"""
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from lamina.errors import InputError, RunError
+from lamina.errors import InputError, MissingExtraError, RunError
 
 app = typer.Typer(
     name="lamina",
@@ -21,8 +27,6 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, on the last line.")]
-
-# The commands import what they need when they run: `lamina --help` need not wait for Lightning.
 
 
 @app.command()
@@ -98,7 +102,8 @@ def train(
             raise InputError(f"resume: the run has its own settings; leave out {others[0]!r}")
         run, start = resume, partial(continue_run, resume, model=model)
     try:
-        result = start(console=console)
+        with _writing(run):
+            result = start(console=console)
     except KeyboardInterrupt as error:
         if (run / "config.json").is_file():
             _warn(f"interrupted; lamina train --resume {run} continues from the last checkpoint")
@@ -187,9 +192,9 @@ def inspect(
     os.environ.setdefault("KERAS_BACKEND", "torch")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # Keras imports TensorFlow where it can
 
+    check_out(out)
     wanted, budgets = format_of(form, out), parse_budgets(fail_on) if fail_on else []
     input_size = parse_sizes(sizes) if sizes else None
-    check_out(out)
     is_file = target.endswith(".keras")
     if allow_custom_code and not is_file:
         raise InputError(f"allow-custom-code: speaks of a .keras file, the model is {target!r}")
@@ -256,10 +261,10 @@ def layers(
 ) -> None:
     """Time every kind of layer: both layouts, forward and backward apart and together."""
     from lamina.bench import benchmark, layer_rows
+    from lamina.inspector.command import check_out
     from lamina.report.table import to_markdown
 
-    for path in filter(None, (out, markdown)):
-        _write(path, "")
+    check_out(out, markdown)
     machine, rows = benchmark.benchmark_layers(
         kind,
         seconds=seconds,
@@ -297,6 +302,7 @@ def algorithms(
     from lamina.bench.exponents import growth as measure_growth
     from lamina.bench.exponents import line
     from lamina.bench.layer_rows import facts
+    from lamina.inspector.command import check_out
     from lamina.ops.tuning.machine import measure as measure_machine
     from lamina.report.table import to_markdown
 
@@ -306,8 +312,7 @@ def algorithms(
         raise InputError("figure: draws what is fitted; say --growth as well")
     if growth and (grid or out or markdown):
         raise InputError("growth: a measurement of its own; leave out --grid, --json, --markdown")
-    for path in filter(None, (out, markdown, figure)):
-        _write(path, "")
+    check_out(out, markdown, figure)
     if growth:
         from lamina.bench.figures import growth_figure
 
@@ -317,10 +322,8 @@ def algorithms(
         if figure is not None:
             conditions = ("processor", "threads", "instruction set")
             known = facts()
-            _write(
-                figure,
-                growth_figure(found, ", ".join(f"{name} {known[name]}" for name in conditions)),
-            )
+            where = ", ".join(f"{name} {known[name]}" for name in conditions)
+            _write(figure, growth_figure(found, where))
         return
     machine, rows = lab.benchmark_algorithms(
         lab.GRID if grid else lab.NETWORKS,
@@ -364,23 +367,45 @@ def doctor(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; leave with 2 for what was typed, 1 for what failed, in one line."""
+    """Run the command line; what goes wrong is one line.
+
+    Leaves with 2 for what a person must change: what was typed, what is not installed, a file or
+    folder that the system refuses; with 1 for what failed although it was asked for rightly.
+    """
     try:
         app(arguments, prog_name="lamina")
-    except (InputError, RunError) as error:
-        _warn(f"error: {error}")
-        sys.exit(2 if isinstance(error, InputError) else 1)
+    except (InputError, MissingExtraError) as error:
+        _leave(2, str(error))
+    except RunError as error:
+        _leave(1, str(error))
+    except OSError as error:
+        where = ", ".join(str(name) for name in (error.filename, error.filename2) if name)
+        said = error.strerror or str(error)
+        _leave(2, f"{where}: {said}" if where else said)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Name the place in an error of the system's that does not, such as a full disk's."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+def _write(path: Path, text: str) -> None:
+    with _writing(path):
+        path.write_text(text, encoding="utf-8")
+
+
+def _leave(code: int, line: str) -> NoReturn:
+    _warn(f"error: {line}")
+    sys.exit(code)
 
 
 def _warn(line: str) -> None:
     print(line, file=sys.stderr)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"out: cannot write {path}: {error.strerror}") from error
 
 
 def _word(name: str) -> str:

@@ -1,21 +1,24 @@
 """What lamina found on this machine, what it uses, and what falls back to PyTorch's ops."""
 
+from __future__ import annotations
+
 import platform
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from rich.console import Console
-from threadpoolctl import threadpool_info
 
 from lamina._version import __version__
+from lamina.extras import EXTRAS, missing, require, version
 from lamina.ops.runtime import memory, native
 from lamina.ops.tuning import calibration
 from lamina.ops.tuning.machine import processor
 from lamina.report.table import Column, Table, to_terminal
 from lamina.report.units import binary_bytes, percent, si
-from lamina.train.environment import version
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 KINDS = (
     "conv2d",
@@ -32,7 +35,7 @@ _MADE_OF = {
     "dense": "conv2d's pointwise kernel, PyTorch's product where that is faster",
     "squeeze_excite": "pool2d, then dense and activation",
 }
-_DISTRIBUTIONS = ("torch", "lightning", "numpy", "keras", "safetensors", "scikit-learn", "pillow")
+_DISTRIBUTIONS = ("torch", "numpy", *sorted(set().union(*EXTRAS.values())))
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Diagnosis:
 
     Args:
         versions: by name; "not installed" where absent.
+        extras: for each extra, the packages that it lacks here.
         processor: its name.
         instruction_set: the one in use, None without kernels.
         instruction_sets: compiled ones, and whether this processor runs each.
@@ -54,6 +58,7 @@ class Diagnosis:
     """
 
     versions: dict[str, str]
+    extras: dict[str, list[str]]
     processor: str
     instruction_set: str | None
     instruction_sets: dict[str, bool]
@@ -66,7 +71,14 @@ class Diagnosis:
 
 
 def diagnose() -> Diagnosis:
-    """Look at this process and this machine."""
+    """Look at this process and this machine.
+
+    Raises:
+        MissingExtraError: without ``lamina[cli]``, whose packages look for OpenMP runtimes.
+    """
+    require("cli", "lamina.doctor")
+    from threadpoolctl import threadpool_info
+
     openmp = sorted(
         {pool["filepath"] for pool in threadpool_info() if pool["user_api"] == "openmp"}
     )
@@ -80,6 +92,7 @@ def diagnose() -> Diagnosis:
     return Diagnosis(
         versions={"lamina": __version__, "Python": platform.python_version()}
         | {name: version(name) for name in _DISTRIBUTIONS},
+        extras={extra: missing(extra) for extra in EXTRAS},
         processor=processor(),
         instruction_set=native.instruction_set(),
         instruction_sets=native.instruction_sets(),
@@ -101,6 +114,11 @@ def show(diagnosis: Diagnosis, console: Console) -> None:
         console.print(to_terminal(Table(columns, lines, title=title)))
 
     pairs("Versions", "Package", "Version", diagnosis.versions)
+    absent = {
+        f"lamina[{extra}]": f"without {', '.join(packages)}" if packages else "installed"
+        for extra, packages in diagnosis.extras.items()
+    }
+    pairs("Extras", "Extra", "State", absent)
     runs = {
         name: ("in use" if name == diagnosis.instruction_set else "runs here")
         if here

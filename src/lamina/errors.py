@@ -1,4 +1,4 @@
-"""What a person typed and must change: one line, shown without a traceback."""
+"""What a person must change or install: one line, shown without a traceback."""
 
 
 class InputError(ValueError):
@@ -12,6 +12,13 @@ class RunError(RuntimeError):
     """What failed although it was asked for rightly, such as a training that diverged.
 
     The command line prints the message on one line and leaves with exit code 1.
+    """
+
+
+class MissingExtraError(ImportError):
+    """A feature whose packages ``pip install lamina`` alone does not bring.
+
+    The command line prints the message on one line and leaves with exit code 2.
     """
 
 

@@ -19,7 +19,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from lamina.bench.benchmark import LAYOUTS
+from lamina.bench.benchmark import LAYOUTS, check_seconds
 from lamina.bench.layer_rows import facts
 from lamina.ops.tuning import calibration, choice, timing
 from lamina.ops.tuning import machine as machine_measurement
@@ -127,7 +127,11 @@ def benchmark_algorithms(
 
     Returns:
         What the machine can do at most, and a row per shape, pass and algorithm.
+
+    Raises:
+        InputError: a time that is none.
     """
+    check_seconds(seconds)
     machine = machine_measurement.measure()
     if calibration.current().measured is None:
         calibration.calibrate()

@@ -13,6 +13,7 @@ starts: what a pool of ready memory gains must not be taken for the kernels' gai
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import statistics
@@ -29,6 +30,7 @@ from torch.nn import Module
 
 from lamina.bench.cases import Case, Mode, cases
 from lamina.bench.layer_rows import WITH_HUGE_PAGES, Row
+from lamina.errors import InputError
 from lamina.ops.tuning import machine as machine_measurement
 from lamina.theory.cost import Cost
 from lamina.theory.limits import Machine, time_limit
@@ -103,9 +105,19 @@ def _side(case: Case, module: Module, layout: str, *, compiled: bool = False) ->
 def _torch_sides(case: Case, compiled_layout: str | None) -> dict[str, Side]:
     sides = {f"torch {layout}": _side(case, case.torchs(), layout) for layout in LAYOUTS}
     if compiled_layout:
-        torch._dynamo.reset()
+        torch.compiler.reset()
         sides["torch.compile"] = _side(case, case.torchs(), compiled_layout, compiled=True)
     return sides
+
+
+def check_seconds(seconds: float) -> None:
+    """Raise unless ``seconds`` is a time that measurements can take.
+
+    Raises:
+        InputError: not a finite number above 0.
+    """
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise InputError(f"seconds: expected a finite number above 0, got {seconds}")
 
 
 def _run_rounds(sides: Iterable[Side], seconds: float) -> None:
@@ -258,8 +270,9 @@ def benchmark_layers(
         and the rows.
 
     Raises:
-        ValueError: an unknown kind.
+        InputError: an unknown kind, or a time that is none.
     """
+    check_seconds(seconds)
     chosen = cases(kind)
     machine = machine_measurement.measure()
     huge = _huge_page_peers(kind, seconds / 2) if huge_pages else {}

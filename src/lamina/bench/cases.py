@@ -12,6 +12,7 @@ from torch import nn as torch_nn
 from torch.nn import Module
 
 from lamina import nn
+from lamina.errors import InputError, closest
 
 Shape = tuple[int, int, int, int]
 
@@ -242,7 +243,7 @@ def cases(kind: str | None = None) -> list[Case]:
     """Every kind of layer on the shapes that tell something; one kind's alone where asked.
 
     Raises:
-        ValueError: a kind that has no case, with those that have.
+        InputError: a kind that has no case, with those that have.
     """
     found = [
         *(
@@ -257,5 +258,7 @@ def cases(kind: str | None = None) -> list[Case]:
     ]
     kinds = sorted({case.kind for case in found})
     if kind is not None and kind not in kinds:
-        raise ValueError(f"kind: must be one of {', '.join(kinds)}, got {kind!r}")
+        raise InputError(
+            f"kind: expected one of {', '.join(kinds)}, got {kind!r}{closest(kind, kinds)}"
+        )
     return [case for case in found if kind in (None, case.kind)]

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lamina.bench.algorithms import calls, rounds
+from lamina.bench.benchmark import check_seconds
 from lamina.ops.tuning import choice, timing
 from lamina.ops.tuning.timing import Case
 from lamina.theory.complexity import exponents
@@ -75,7 +76,11 @@ def growth(
         machine: its limits, for the curve below which no direct sum can be.
         seconds: about how long the rounds of a case take, after warming up.
         on_growth: called with every sweep and algorithm as it is measured.
+
+    Raises:
+        InputError: a time that is none.
     """
+    check_seconds(seconds)
     found = []
     for symbol, cases in SWEEPS.items():
         names = ["direct", "winograd_4x4"]

@@ -13,7 +13,7 @@ from lamina.report.account import Account
 __all__ = ["FORMATS", "check_out", "format_of", "parse_sizes", "written"]
 
 FORMATS = ("table", "json", "csv", "markdown", "html")
-_SUFFIXES = {".json": "json", ".csv": "csv", ".md": "markdown", ".html": "html"}
+_SUFFIXES = {".txt": "table", ".json": "json", ".csv": "csv", ".md": "markdown", ".html": "html"}
 
 
 def parse_sizes(texts: Sequence[str]) -> Sizes:
@@ -52,14 +52,21 @@ def format_of(given: str | None, path: Path | None) -> str:
     """The format that was asked for, or the one that the path's suffix stands for.
 
     Raises:
-        InputError: an unknown format.
+        InputError: an unknown format, or no format and a suffix that stands for none.
 
     Example:
         >>> format_of(None, Path("report.html")), format_of(None, None)
         ('html', 'table')
     """
     if given is None:
-        return _SUFFIXES.get(path.suffix.lower(), "table") if path else "table"
+        if path is None:
+            return "table"
+        if path.suffix.lower() not in _SUFFIXES:
+            raise InputError(
+                f"--out: expected a name that ends in {', '.join(_SUFFIXES)}, or --format beside "
+                f"it, got {str(path)!r}"
+            )
+        return _SUFFIXES[path.suffix.lower()]
     if given not in FORMATS:
         raise InputError(
             f"--format: expected one of {', '.join(FORMATS)}, got {given!r}"
@@ -68,20 +75,22 @@ def format_of(given: str | None, path: Path | None) -> str:
     return given
 
 
-def check_out(path: Path | None) -> None:
+def check_out(*paths: Path | None) -> None:
     """Raise before the work rather than after it if a file cannot be written there.
+
+    Args:
+        paths: files to be; None for one that nobody asked for.
 
     Raises:
         InputError: a folder, or a place that does not exist or must not be written to.
     """
-    if path is None:
-        return
-    if path.is_dir():
-        raise InputError(f"out: cannot write {path}: it is a folder")
-    if not path.parent.is_dir():
-        raise InputError(f"out: cannot write {path}: there is no folder {path.parent}")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise InputError(f"out: cannot write {path}: permission denied")
+    for path in filter(None, paths):
+        if path.is_dir():
+            raise InputError(f"out: cannot write {path}: it is a folder")
+        if not path.parent.is_dir():
+            raise InputError(f"out: cannot write {path}: there is no folder {path.parent}")
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise InputError(f"out: cannot write {path}: permission denied")
 
 
 def written(account: Account, form: str) -> str:

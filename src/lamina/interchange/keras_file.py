@@ -23,6 +23,7 @@ from typing import Any
 from torch import nn
 
 from lamina.errors import InputError
+from lamina.extras import require
 from lamina.interchange.allowed import check_configuration, objects_in
 
 __all__ = ["load_keras_file"]
@@ -51,6 +52,7 @@ def load_keras_file(
     Raises:
         InputError: no such file, no ``.keras`` file, an object that is not allowed, something
             larger than ``largest``, weights that do not fit, or Keras on another backend.
+        MissingExtraError: Keras is not installed.
 
     Example:
         >>> load_keras_file("nowhere.keras")
@@ -61,6 +63,7 @@ def load_keras_file(
     path = Path(path)
     if not path.is_file():
         raise InputError(f"model {str(path)!r}: no such file")
+    require("keras", "a .keras file")
     try:
         from lamina import layers  # noqa: F401 - it chooses the backend, and registers our layers
     except ImportError as error:

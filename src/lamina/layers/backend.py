@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import sys
 from pathlib import Path
+
+from lamina.extras import require
 
 
 def require_torch() -> None:
@@ -17,10 +18,9 @@ def require_torch() -> None:
     refused; TensorFlow there is no choice of anybody's, since Keras writes it on its first import.
 
     Raises:
-        ImportError: Keras is not installed, or runs on another backend.
+        ImportError: Keras runs on another backend, or is not installed (`MissingExtraError`).
     """
-    if importlib.util.find_spec("keras") is None:
-        raise ImportError("lamina.layers needs Keras 3: pip install 'lamina[keras]'")
+    require("keras", "lamina.layers")
     if "keras" not in sys.modules:
         chosen = os.environ.get("KERAS_BACKEND") or chosen_in_configuration()
         if chosen not in (None, "torch"):

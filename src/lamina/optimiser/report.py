@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from dataclasses import asdict, dataclass
 
-from rich.console import Console
-
-from lamina.report.table import Column, Table, to_json, to_markdown, to_terminal
+from lamina.report.table import Column, Table, to_json, to_markdown, to_text
 
 _COLUMNS = (
     Column("name", "layer"),
@@ -80,17 +77,16 @@ class Report:
 
     def __str__(self) -> str:
         """The layers that were left or might have been fused; the others by their number."""
-        out = io.StringIO()
-        console = Console(file=out, width=120)
+        lines = [self.summary()]
         noted = [row for row in self.rows if row.note and not row.fused]
         if noted:
-            console.print(to_terminal(self._table(noted)))
+            lines += ["", to_text(self._table(noted)), ""]
         for verb, fused in (("exchanged", False), ("fused", True)):
             counts = Counter(row.before for row in self.exchanged if row.fused is fused)
             if counts:
                 layers = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-                console.print(f"{verb}: {layers}", highlight=False, markup=False)
-        return f"{self.summary()}\n{out.getvalue().rstrip()}"
+                lines.append(f"{verb}: {layers}")
+        return "\n".join(lines).rstrip()
 
     def _table(self, rows: list[Row] | None = None) -> Table:
         return Table(_COLUMNS, [asdict(row) for row in (self.rows if rows is None else rows)])

@@ -1,15 +1,16 @@
-"""One table, five forms: terminal, JSON, CSV, Markdown; HTML stands in `report.html`."""
+"""One table, six forms: terminal, text, JSON, CSV, Markdown; HTML stands in `report.html`."""
+
+from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from rich import box
-from rich.table import Table as RichTable
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
 
 from lamina.report.units import printable
 
@@ -64,6 +65,10 @@ def cell_text(column: Column, row: Mapping[str, Any]) -> str:
 
 def to_terminal(table: Table) -> RichTable:
     """Return a rich table, to be printed by a `rich.console.Console`."""
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
     drawn = RichTable(
         title=table.title or None,
         title_justify="left",
@@ -74,14 +79,46 @@ def to_terminal(table: Table) -> RichTable:
         footer_style="bold",
         pad_edge=False,
     )
-    for column in table.columns:
-        # A total that names no value for a column leaves its cell empty: a dash means "unknown".
-        known = table.total is not None and column.key in table.total
-        footer = Text(cell_text(column, table.total or {})) if known else Text("")
-        drawn.add_column(Text(column.title), footer, justify=column.align, overflow="fold")
+    for column, total in zip(table.columns, _total_cells(table), strict=True):
+        drawn.add_column(Text(column.title), Text(total), justify=column.align, overflow="fold")
     for row in table.rows:
         drawn.add_row(*(Text(cell_text(column, row)) for column in table.columns))
     return drawn
+
+
+def to_text(table: Table) -> str:
+    """Return the table as plain text at its natural width, so that nothing is cut when piped.
+
+    Example:
+        >>> columns = (Column("kind", "Kind"), Column("macs", "MACs", "{:,}".format, "right"))
+        >>> print(to_text(Table(columns, [{"kind": "Conv2d", "macs": 1728}])))
+        Kind     MACs
+        ─────────────
+        Conv2d  1,728
+    """
+    head = [column.title for column in table.columns]
+    body = [[cell_text(column, row) for column in table.columns] for row in table.rows]
+    foot = [_total_cells(table)] if table.total is not None else []
+    widths = [max(map(len, cells)) for cells in zip(head, *body, *foot, strict=True)]
+
+    def line(cells: Iterable[str]) -> str:
+        padded = [
+            cell.rjust(width) if column.align == "right" else cell.ljust(width)
+            for column, cell, width in zip(table.columns, cells, widths, strict=True)
+        ]
+        return "  ".join(padded).rstrip()
+
+    rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
+    lines = [line(head), rule, *map(line, body)]
+    for cells in foot:
+        lines += [rule, line(cells)]
+    return "\n".join([table.title, *lines] if table.title else lines)
+
+
+def _total_cells(table: Table) -> list[str]:
+    """The total, cell by cell; empty where it names no value: a dash means "unknown"."""
+    total = table.total or {}
+    return [cell_text(column, total) if column.key in total else "" for column in table.columns]
 
 
 def to_json(table: Table) -> str:
@@ -117,10 +154,5 @@ def to_markdown(table: Table) -> str:
     ]
     lines += [[cell(cell_text(c, row)) for c in table.columns] for row in table.rows]
     if table.total is not None:
-        lines.append(
-            [
-                f"**{cell(cell_text(column, table.total))}**" if column.key in table.total else ""
-                for column in table.columns
-            ]
-        )
+        lines.append([f"**{cell(text)}**" if text else "" for text in _total_cells(table)])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

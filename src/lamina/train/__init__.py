@@ -1,9 +1,13 @@
 """Training: images in, a run folder with checkpoints, metrics and a report out."""
 
-from lamina.train.config import TrainConfig
-from lamina.train.health import HealthMonitor
-from lamina.train.predict import Prediction, load_run, predict
-from lamina.train.run import RunResult, resume, train
+from lamina.extras import require
+
+require("train", "lamina.train")
+
+from lamina.train.config import TrainConfig  # noqa: E402 (its packages are here)
+from lamina.train.health import HealthMonitor  # noqa: E402
+from lamina.train.predict import Prediction, load_run, predict  # noqa: E402
+from lamina.train.run import RunResult, resume, train  # noqa: E402
 
 __all__ = [
     "HealthMonitor",

@@ -1,11 +1,11 @@
 """What a run ran on: versions, machine, threads."""
 
-import importlib.metadata
 import platform
 
 import torch
 
 from lamina._version import __version__
+from lamina.extras import version
 from lamina.ops.tuning.machine import processor
 
 
@@ -21,11 +21,3 @@ def describe() -> dict[str, str]:
         "processor": processor(),
         "threads": str(torch.get_num_threads()),
     }
-
-
-def version(distribution: str) -> str:
-    """Return the installed version of a distribution, or ``"not installed"``."""
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"

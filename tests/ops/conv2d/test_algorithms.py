@@ -201,7 +201,7 @@ AGREES = """
 import torch
 torch.manual_seed(0)
 op = torch.ops.lamina
-import lamina
+import lamina.ops
 for name, kernel, stride in (
     ("direct", 3, 1), ("direct", 5, 2), ("direct", 1, 1), ("winograd_4x4", 3, 1),
     ("winograd_2x2", 3, 1), ("winograd_2x2", 5, 1), ("winograd_4x4", 3, 2),

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from collections.abc import Iterable
-from typing import Any
-
-from rich.console import Console, Group, RenderableType
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from lamina.report import html, table, units
 from lamina.report.records import Books, Row, Timing
 from lamina.report.table import Column, Table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 __all__ = [
     "as_table",
@@ -181,6 +180,9 @@ def caveats(account: Books) -> list[str]:
 
 def render(account: Books) -> RenderableType:
     """What a rich console prints for an account."""
+    from rich.console import Group
+    from rich.text import Text
+
     title = Text(f"{units.printable(account.model)}", style="bold")
     lines = [Text(line, style="dim") for line in remarks(account)]
     return Group(title, table.to_terminal(as_table(account, tree=True)), *lines)
@@ -188,9 +190,8 @@ def render(account: Books) -> RenderableType:
 
 def to_text(account: Books) -> str:
     """The table as plain text at its natural width, so that nothing is cut when it is piped."""
-    out = io.StringIO()
-    Console(file=out, width=10_000, color_system=None).print(render(account))
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+    drawn = table.to_text(as_table(account, tree=True))
+    return "\n".join([units.printable(account.model), drawn, *remarks(account)])
 
 
 def to_notebook(account: Books) -> str:
