@@ -1,6 +1,6 @@
 # The entry points. Each sets up .venv first where it is missing or out of date.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint kernels-test kernels-test-threads bench docs clean
+.PHONY: help demo quick test test-slow lint kernels-test kernels-test-threads bench dist docs clean
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -11,37 +11,52 @@ PIP_INSTALL    := $(BIN)/python -m pip install --quiet --disable-pip-version-che
 
 help:
 	@echo "make demo       set up, train a classifier on handwritten digits, write runs/demo/report.html"
+	@echo "make quick      between edits: lint and the fast tests, in two minutes"
 	@echo "make test       lint, the kernels' tests under sanitizers, then every Python test"
 	@echo "make test-slow  the wide sweeps"
 	@echo "make lint       ruff, mypy, clang-format"
 	@echo "make bench      time every kind of layer against PyTorch (an idle machine, please)"
+	@echo "make dist       build sdist and wheel, try each in a fresh environment"
 	@echo "make docs       execute the pages' examples and build them into site/"
 
-$(VENV)/.base: constraints.txt pyproject.toml
+# What compiles the kernels; then what the commands need; then what work on lamina needs.
+$(VENV)/.tools: constraints.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP_INSTALL) torch==2.13.0
 	$(PIP_INSTALL) scikit-build-core nanobind cmake ninja
 	touch $@
 
-# The native module, beside the Python sources; nothing where there is no C++ compiler.
-CMAKE_WITH := $(BIN)/cmake -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja
-build/.native: $(VENV)/.base $(KERNEL_SOURCES)
-	$(CMAKE_WITH) -S . -B build -DPython_EXECUTABLE=$(abspath $(BIN))/python >build-configure.log || (cat build-configure.log; exit 1)
-	@grep '^lamina:' build-configure.log || true
-	@mv build-configure.log build/configure.log
-	$(BIN)/cmake --build build
-	touch $@
-
-$(VENV)/.installed: $(VENV)/.base build/.native
-	$(PIP_INSTALL) --no-build-isolation -e ".[keras]"
-	@$(BIN)/python -W ignore -c "from lamina.ops.runtime import native; print(native.summary())"
+$(VENV)/.installed: $(VENV)/.tools
+	$(PIP_INSTALL) --no-build-isolation -e ".[cli,train]"
 	touch $@
 
 $(VENV)/.developer: $(VENV)/.installed
-	$(PIP_INSTALL) --no-build-isolation -e ".[keras,test,lint,docs]"
+	$(PIP_INSTALL) --no-build-isolation -e ".[all,docs,lint,test]"
 	touch $@
 
-demo: $(VENV)/.installed
+# The native module, beside the Python sources; nothing where there is no C++ compiler. `.native`
+# has every instruction set of the processor's family, `.native-here` the scalar one and what this
+# processor runs; the first serves whoever asks for the second.
+CMAKE_WITH := $(BIN)/cmake -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja
+define BUILD_NATIVE
+	@mkdir -p build
+	$(CMAKE_WITH) -S . -B build -DPython_EXECUTABLE=$(abspath $(BIN))/python -DLAMINA_INSTRUCTION_SETS=$(1) \
+	  >build/configure.log || (cat build/configure.log; exit 1)
+	@grep '^lamina:' build/configure.log || true
+	$(BIN)/cmake --build build
+endef
+
+build/.native: $(VENV)/.tools $(KERNEL_SOURCES)
+	$(call BUILD_NATIVE,all)
+	touch build/.native-here $@
+
+build/.native-here: $(VENV)/.tools $(KERNEL_SOURCES)
+	$(call BUILD_NATIVE,native)
+	touch $@
+
+# Packages are fetched while the kernels compile.
+demo:
+	$(MAKE) --jobs=2 $(VENV)/.installed build/.native-here
+	@$(BIN)/python -W ignore -c "from lamina.ops.runtime import native; print(native.summary())"
 	rm -rf runs/demo
 	$(BIN)/lamina train --data digits --out runs/demo
 
@@ -52,28 +67,45 @@ lint: $(VENV)/.developer
 	git ls-files '*.cc' '*.h' | xargs $(BIN)/clang-format --dry-run --Werror
 
 # The kernels by themselves: no Python, no torch.
-kernels-test: $(VENV)/.base
+kernels-test: $(VENV)/.tools
 	$(CMAKE_WITH) -S kernels -B build/kernels-sanitized -DLAMINA_SANITIZE=address,undefined >/dev/null
 	$(BIN)/cmake --build build/kernels-sanitized
 	$(BIN)/ctest --test-dir build/kernels-sanitized --output-on-failure
 
-kernels-test-threads: $(VENV)/.base
+kernels-test-threads: $(VENV)/.tools
 	$(CMAKE_WITH) -S kernels -B build/kernels-threads -DLAMINA_SANITIZE=thread >/dev/null
 	$(BIN)/cmake --build build/kernels-threads
 	$(BIN)/ctest --test-dir build/kernels-threads --output-on-failure
 
-test: lint kernels-test
+test: lint kernels-test build/.native
 	$(BIN)/python -m pytest -m "not slow"
 
-test-slow: $(VENV)/.developer
+test-slow: $(VENV)/.developer build/.native
 	$(BIN)/python -m pytest -m slow
 
-bench: $(VENV)/.installed
+bench: $(VENV)/.installed build/.native
 	$(BIN)/lamina bench layers --json benchmarks/results/layers.json
 
-docs: $(VENV)/.developer
+# An sdist and the wheel made from it, each installed into a fresh environment outside of here and
+# run there. The sdist's install compiles for this processor alone: the wheel has tried the others.
+dist: $(VENV)/.developer
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(call TRY_DISTRIBUTION,dist/*.whl)
+	SKBUILD_CMAKE_DEFINE=LAMINA_INSTRUCTION_SETS=native; export SKBUILD_CMAKE_DEFINE; \
+	  $(call TRY_DISTRIBUTION,dist/*.tar.gz)
+
+define TRY_DISTRIBUTION
+	file=$$(echo $(abspath .)/$(1)); place=$$(mktemp -d); trap 'rm -rf "$$place"' EXIT; set -e; \
+	  $(PYTHON) -m venv $$place/venv; \
+	  PIP_CONSTRAINT=$(abspath constraints.txt) $$place/venv/bin/python -m pip install --quiet \
+	    --disable-pip-version-check "lamina[cli,train] @ file://$$file"; \
+	  cd $$place; venv/bin/lamina doctor; venv/bin/lamina train --data digits --epochs 2 --out run
+endef
+
+docs: $(VENV)/.developer build/.native
 	$(BIN)/python -m pytest tests/test_docs.py
 	$(BIN)/mkdocs build --strict --site-dir site
 
 clean:
-	rm -rf build site src/lamina/_native*.so
+	rm -rf build dist site src/lamina/_native*.so
