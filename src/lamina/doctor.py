@@ -162,6 +162,7 @@ def _memory_facts(pool: memory.MemoryStatistics | None) -> dict[str, str]:
 def _convolutions(found: calibration.Calibration) -> dict[str, Any]:
     return {
         "measured": found.measured,
+        "failed": found.failed,
         "file": str(found.file) if found.file else None,
         "limits": {
             "peak_flops": found.machines["forward"].peak_flops,
@@ -182,6 +183,11 @@ def _choice(convolutions: dict[str, Any]) -> dict[str, str]:
             "bandwidth": si(limits["bandwidth"], "B/s"),
             "between cores": si(limits["exchange"], "B/s"),
             "kept in": convolutions["file"] or "this process: the cache folder is not writable",
+        }
+    if convolutions["failed"]:
+        return {
+            "calibrated": f"the machine was too busy on {convolutions['failed']}: by the figures "
+            "that are shipped, until lamina doctor --calibrate finds it idle"
         }
     return {
         "calibrated": "not yet: a large convolution does it, or lamina doctor --calibrate; "

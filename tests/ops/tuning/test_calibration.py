@@ -137,13 +137,52 @@ def test_no_half_written_file_is_left(fresh, monkeypatch):
 def test_a_busy_machine_keeps_what_was_known_and_is_not_asked_twice(fresh, monkeypatch):
     calls = []
     monkeypatch.setattr(calibration, "measure", lambda: calls.append(1))
-    for _ in range(3):
-        assert calibration.machine(LARGE) == calibration.SHIPPED.machines["forward"]
-    assert len(calls) == 1 and not calibration.folder().exists()
+    with pytest.warns(RuntimeWarning, match="too busy to time convolutions") as said:
+        for _ in range(3):
+            assert calibration.machine(LARGE) == calibration.SHIPPED.machines["forward"]
+            forget(monkeypatch)  # the next process knows that it was tried
+    assert len(calls) == len(said) == 1
+    assert calibration.current().failed and calibration.current().measured is None
     monkeypatch.setattr(calibration, "measure", lambda: MEASURED)
     assert calibration.calibrate().machines == MEASURED
     monkeypatch.setattr(calibration, "measure", lambda: None)
     assert calibration.calibrate().machines == MEASURED
+
+
+def test_settling_measures_once_for_all_processes_whatever_they_compute(fresh, monkeypatch):
+    assert calibration.machine(SMALL) == calibration.SHIPPED.machines["forward"]
+    for _ in range(3):
+        assert calibration.settled().machines == MEASURED
+        assert calibration.machine(SMALL) == MEASURED["forward"]
+        forget(monkeypatch)
+    assert len(fresh) == 1
+
+
+def test_what_another_process_measured_meanwhile_is_taken(fresh):
+    assert calibration.current() is calibration.SHIPPED
+    here = dict(calibration._known)
+    calibration._known.clear()
+    calibration.settled()  # the other process
+    calibration._known.clear()
+    calibration._known.update(here)
+    assert calibration.machine(LARGE) == MEASURED["forward"]
+    assert len(fresh) == 1
+
+
+def test_only_these_figures_decide_for_a_while(fresh):
+    with calibration.only(calibration.SHIPPED):
+        assert calibration.machine(LARGE) == calibration.SHIPPED.machines["forward"]
+        assert calibration.settled() is calibration.current() is calibration.SHIPPED
+    assert not fresh
+    assert calibration.machine(LARGE) == MEASURED["forward"]
+
+
+def test_figures_are_read_back():
+    figures = calibration.Calibration(MEASURED, "2026-01-01T00:00:00+00:00")
+    back = calibration.Calibration.from_dict(json.loads(json.dumps(figures.to_dict())))
+    assert (back.machines, back.measured, back.failed) == (MEASURED, figures.measured, None)
+    with pytest.raises(TypeError, match="expected dates as text"):
+        calibration.Calibration.from_dict(figures.to_dict() | {"measured": 3})
 
 
 def test_times_that_follow_no_model_are_none(monkeypatch):

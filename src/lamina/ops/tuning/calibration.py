@@ -2,7 +2,8 @@
 
 The first convolution that is large enough for the choice to matter has a few dozen small ones
 timed, which takes seconds, and the figures are written to the cache folder, where the next
-process finds them. Until then, and wherever measuring is out of place, shipped figures decide.
+process finds them. Until then, and wherever measuring is out of place, shipped figures decide; so
+they do for good where measuring failed, until somebody asks for it anew.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import json
 import os
 import tempfile
 import threading
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,11 +43,35 @@ class Calibration:
         machines: by pass.
         measured: when, in ISO 8601; None for the figures that are shipped.
         file: where it is kept; None where it is in no file.
+        failed: when measuring failed on a busy machine, in ISO 8601; else None.
     """
 
     machines: Mapping[Pass, Machine]
     measured: str | None = None
     file: Path | None = None
+    failed: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, which `from_dict` reads."""
+        machines = {pass_: asdict(machine) for pass_, machine in self.machines.items()}
+        return {"measured": self.measured, "failed": self.failed, "machines": machines}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], file: Path | None = None) -> Calibration:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            ValueError: a figure out of its range.
+            TypeError: a figure of another type, or unknown.
+            KeyError: a pass that is missing.
+        """
+        machines: dict[Pass, Machine] = {
+            pass_: Machine(**values["machines"][pass_]) for pass_ in MACHINES
+        }
+        dates = {name: values.get(name) for name in ("measured", "failed")}
+        if not all(date is None or isinstance(date, str) for date in dates.values()):
+            raise TypeError(f"expected dates as text, got {dates}")
+        return cls(machines, file=file, **dates)
 
 
 def known_for(problem: Problem) -> Calibration:
@@ -53,6 +80,8 @@ def known_for(problem: Problem) -> Calibration:
     Nothing is measured while somebody traces, compiles or watches, in a forked child, or without
     kernels.
     """
+    if _only is not None:
+        return _only
     known = _known.get(problem.threads)
     if known is None or (known is SHIPPED and problem.macs >= LARGE and _may_measure()):
         known = _find(problem.threads, measuring=problem.macs >= LARGE and _may_measure())
@@ -67,7 +96,27 @@ def machine(problem: Problem) -> Machine:
 def current() -> Calibration:
     """The figures in force with as many threads as PyTorch has now; measures nothing."""
     threads = torch.get_num_threads()
-    return _known.get(threads) or _find(threads, measuring=False)
+    return _only or _known.get(threads) or _find(threads, measuring=False)
+
+
+def settled() -> Calibration:
+    """The figures that decide from now on, in this process and in later ones, with these threads.
+
+    Measured now unless that was done, or tried in vain, before: whoever wants the same numbers
+    from the same program tomorrow asks for this before the first layer runs.
+    """
+    return _only or _find(torch.get_num_threads(), measuring=_may_measure())
+
+
+@contextmanager
+def only(figures: Calibration) -> Iterator[None]:
+    """Have these figures decide, whatever the number of threads; nothing is measured meanwhile."""
+    global _only
+    before, _only = _only, figures
+    try:
+        yield
+    finally:
+        _only = before
 
 
 def calibrate() -> Calibration:
@@ -79,12 +128,31 @@ def calibrate() -> Calibration:
         return _measure(torch.get_num_threads())
 
 
+def conditions(threads: int) -> dict[str, str | int]:
+    """Everything that the figures depend on."""
+    from lamina._version import __version__
+
+    return {
+        "processor": processor(),
+        "threads": threads,
+        "instruction set": native.instruction_set() or "none",
+        "torch": str(torch.__version__),
+        "lamina": __version__,
+        "model": model(threads),
+    }
+
+
 SHIPPED = Calibration(MACHINES)
 
 
 # ---- what is known in this process --------------------------------------------------------------
 
 _known: dict[int, Calibration] = {}  # by number of threads
+_only: Calibration | None = None
+_TOO_BUSY = (
+    "lamina: the machine was too busy to time convolutions; shipped figures choose their "
+    "algorithms from now on, until `lamina doctor --calibrate` finds it idle"
+)
 _lock = threading.Lock()
 _in_child = False
 
@@ -92,20 +160,25 @@ _in_child = False
 def _find(threads: int, *, measuring: bool) -> Calibration:
     with _lock:
         known = _known.get(threads)
-        if known is None:
+        if known is None or known is SHIPPED:  # another process may have measured since
             known = _known[threads] = _read(threads) or SHIPPED
         if known is SHIPPED and measuring and threads == torch.get_num_threads():
             known = _measure(threads)
+            if known.failed:
+                warnings.warn(_TOO_BUSY, RuntimeWarning, stacklevel=2)
         return known
 
 
 def _measure(threads: int) -> Calibration:
     machines = measure()
-    if machines is None:  # this process does not try again of itself: hence no longer SHIPPED
-        known = _known.get(threads) or _read(threads) or SHIPPED
-        _known[threads] = replace(known)
-        return _known[threads]
-    found = Calibration(machines, datetime.now(UTC).isoformat(timespec="seconds"))
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    if machines is not None:
+        found = Calibration(machines, now)
+    else:
+        found = _known.get(threads) or _read(threads) or SHIPPED
+        if found.measured is None:
+            # Kept as well: the processes to come would try again, and choose otherwise after.
+            found = replace(found, failed=now)
     _known[threads] = found = _write(found, threads)
     return found
 
@@ -134,20 +207,6 @@ def folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lamina"
 
 
-def _fingerprint(threads: int) -> dict[str, str | int]:
-    """Of everything that the figures depend on."""
-    from lamina._version import __version__
-
-    return {
-        "processor": processor(),
-        "threads": threads,
-        "instruction set": native.instruction_set() or "none",
-        "torch": str(torch.__version__),
-        "lamina": __version__,
-        "model": model(threads),
-    }
-
-
 def _path(fingerprint: dict[str, str | int]) -> Path:
     digest = hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()
     return folder() / f"calibration-{digest[:16]}.json"
@@ -155,29 +214,21 @@ def _path(fingerprint: dict[str, str | int]) -> Path:
 
 def _read(threads: int) -> Calibration | None:
     """What is kept for this machine; None where there is nothing, or nothing that can be read."""
-    fingerprint = _fingerprint(threads)
+    fingerprint = conditions(threads)
     try:
         path = _path(fingerprint)
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if kept["fingerprint"] != fingerprint:
             return None
-        machines: dict[Pass, Machine] = {
-            pass_: Machine(**kept["machines"][pass_]) for pass_ in SHIPPED.machines
-        }
-        return Calibration(machines, str(kept["measured"]), path)
+        return Calibration.from_dict(kept, path)
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
 def _write(found: Calibration, threads: int) -> Calibration:
     """Keeps it where that is possible; the file appears whole or not at all."""
-    fingerprint = _fingerprint(threads)
-    machines = {pass_: asdict(machine) for pass_, machine in found.machines.items()}
-    kept: dict[str, Any] = {
-        "fingerprint": fingerprint,
-        "measured": found.measured,
-        "machines": machines,
-    }
+    fingerprint = conditions(threads)
+    kept = {"fingerprint": fingerprint, **found.to_dict()}
     try:
         path = _path(fingerprint)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -193,4 +244,4 @@ def _write(found: Calibration, threads: int) -> Calibration:
                 raise
     except (OSError, RuntimeError):  # RuntimeError: no home folder
         return found
-    return Calibration(found.machines, found.measured, path)
+    return replace(found, file=path)
