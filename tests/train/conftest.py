@@ -34,6 +34,12 @@ def silent():
 
 
 @pytest.fixture(scope="session")
+def quiet():
+    """A console that shows nothing, for tests that draw their cases."""
+    return Console(quiet=True)
+
+
+@pytest.fixture(scope="session")
 def finished_run(tmp_path_factory):
     """A run of three epochs on digits; not to be changed."""
     out = tmp_path_factory.mktemp("runs") / "finished"

@@ -15,7 +15,7 @@ from lamina.train import checkpoints as c
 
 def state(value):
     return {
-        **dict.fromkeys(("loops", "callbacks", "lr_schedulers", "random_state")),
+        **dict.fromkeys(("loops", "callbacks", "lr_schedulers", "random_state", "buffers")),
         "epoch": 1,
         "global_step": 10,
         "state_dict": {"model.weight": torch.full((2, 2), float(value))},
@@ -116,7 +116,7 @@ def vouched(path, file, data):
         ("state.json", b"[" * 100_000, "state.json: not the state of a training"),
         ("state.json", b"[]", "state.json: not the state of a training"),
         ("state.json", b'{"epoch": {"$tensor": "x"}}', "not the state of a training"),
-        ("state.json", b'{"epoch": 1}', "not the state of a training: no 'callbacks'"),
+        ("state.json", b'{"epoch": 1}', "not the state of a training: no 'buffers'"),
     ],
 )
 def test_what_a_manifest_vouches_for_is_still_not_trusted(run, file, data, message):

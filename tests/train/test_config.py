@@ -6,7 +6,7 @@ import math
 import pytest
 
 from lamina.errors import InputError
-from lamina.train.config import TrainConfig, config_document, read_config
+from lamina.train.config import RunDocument, TrainConfig, read_config
 
 
 @pytest.mark.parametrize(
@@ -43,8 +43,9 @@ def test_a_value_out_of_range_names_the_setting_and_what_is_allowed(name, value,
 def test_a_written_configuration_is_read_back(tmp_path):
     config = TrainConfig(lr=1 / 3, seed=2**32 - 1, image_size=48, data="näme")
     path = tmp_path / "config.json"
-    path.write_text(config_document(config, {"classes": ["a"]}, "0"), encoding="utf-8")
-    assert read_config(path) == (config, {"classes": ["a"]})
+    document = RunDocument(config, {"classes": ["a"]}, {"numerics": "fast"})
+    path.write_text(document.text("0"), encoding="utf-8")
+    assert read_config(path) == document
 
 
 @pytest.mark.parametrize(
@@ -88,6 +89,6 @@ def test_a_configuration_is_no_link_and_no_flood(tmp_path):
 
 
 def test_the_document_holds_every_setting():
-    written = json.loads(config_document(TrainConfig(), {}, "0"))["config"]
+    written = json.loads(RunDocument(TrainConfig(), {}).text("0"))["config"]
     assert TrainConfig(**written) == TrainConfig()
     assert written.keys() == TrainConfig.__dataclass_fields__.keys()

@@ -30,11 +30,14 @@ class EpochSampler(Sampler[Place]):
         seed: of the order.
         rank: which of ``ranks`` processes this is; they draw the same order and take turns.
         ranks: processes that train together.
+        epoch: the first to be drawn, from 0.
     """
 
-    def __init__(self, indices: Indices, seed: int, rank: int = 0, ranks: int = 1) -> None:
+    def __init__(
+        self, indices: Indices, seed: int, rank: int = 0, ranks: int = 1, epoch: int = 0
+    ) -> None:
         self.indices, self.seed, self.rank, self.ranks = indices, seed, rank, ranks
-        self.epoch = 0
+        self.epoch = epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the next order for ``epoch``; Lightning calls this before each."""
@@ -101,14 +104,17 @@ class Collate:
 
 
 def train_loader(
-    data: ImageData, config: TrainConfig, rank: int = 0, ranks: int = 1
+    data: ImageData, config: TrainConfig, rank: int = 0, ranks: int = 1, epoch: int = 0
 ) -> DataLoader[tuple[Pixels, int]]:
     """Return the training batches of one of ``ranks`` processes; every batch is full.
 
     The images that are left over differ from epoch to epoch, since the order does. With fewer
     images than ``config.batch_size`` there is one batch of them all.
+
+    ``epoch`` is where training begins: Lightning makes the first iterator before it says which
+    epoch it is, and worker processes draw the order at once.
     """
-    sampler = EpochSampler(data.train, config.seed, rank, ranks)
+    sampler = EpochSampler(data.train, config.seed, rank, ranks, epoch)
     return DataLoader(
         AugmentedImages(data, config.seed, config.augment),
         batch_size=min(config.batch_size, len(sampler)),

@@ -3,7 +3,8 @@
 A checkpoint is a folder ``epoch-0003`` of
 
 - ``weights.safetensors``: parameters and buffers under the model's own names;
-- ``training.safetensors`` and ``state.json``: optimiser, schedule, generators, progress;
+- ``training.safetensors`` and ``state.json``: optimiser, schedule, generators, progress, and what
+  modules keep beside their parameters and saved buffers;
 - ``manifest.json``: size and SHA-256 of each of them.
 
 Nothing in it is code, and reading it runs none.
@@ -26,7 +27,7 @@ from safetensors.torch import save as save_tensors
 
 from lamina.errors import InputError
 from lamina.train.files import MAX_TEXT_BYTES, flush_folder, read_limited, write_flushed
-from lamina.train.state import pack, unpack
+from lamina.train.state import pack, under_names_of, unpack
 
 KEPT = 2
 """Checkpoints that a run keeps: the newest, and one to fall back on."""
@@ -35,7 +36,7 @@ MAX_BYTES = 8 * 2**30
 """Bytes that one file of a checkpoint may have: it is read whole, and may be a stranger's."""
 _STATE = {
     *("epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers"),
-    "random_state",
+    *("random_state", "buffers", "extra_state"),
 }
 
 _FILES = ("weights.safetensors", "training.safetensors", "state.json")
@@ -59,11 +60,15 @@ class CheckpointFolder(CheckpointIO):
     ) -> None:
         """Write a checkpoint: all of it, or, whatever happens meanwhile, nothing."""
         rest = dict(checkpoint)
+        state = {name.removeprefix(_PREFIX): part for name, part in rest.pop("state_dict").items()}
         weights = {
             # A copy: safetensors refuses tensors that share memory, as tied weights do.
-            name.removeprefix(_PREFIX): tensor.detach().cpu().clone().contiguous()
-            for name, tensor in rest.pop("state_dict").items()
+            name: part.detach().cpu().clone().contiguous()
+            for name, part in state.items()
+            if isinstance(part, torch.Tensor)
         }
+        # What a module's get_extra_state returned may be no tensor.
+        rest["extra_state"] = {name: state[name] for name in state.keys() - weights.keys()}
         training: dict[str, torch.Tensor] = {}
         tree = pack(rest, training)
         contents = {
@@ -94,16 +99,7 @@ class CheckpointFolder(CheckpointIO):
         Raises:
             InputError: a file is missing, damaged, or not of this format.
         """
-        contents = read_verified(Path(path))
-        training = read_tensors(contents["training.safetensors"], f"{path}/training.safetensors")
-        weights = read_tensors(contents["weights.safetensors"], f"{path}/weights.safetensors")
-        try:
-            state: dict[str, Any] = unpack(json.loads(contents["state.json"]), training)
-            missing = sorted(_STATE - state.keys())
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise InputError(f"{path}/state.json: not the state of a training") from error
-        if missing:
-            raise InputError(f"{path}/state.json: not the state of a training: no {missing[0]!r}")
+        state, weights = _read(Path(path))
         return state | {"state_dict": {_PREFIX + name: value for name, value in weights.items()}}
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
@@ -120,7 +116,21 @@ def checkpoints(run: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("epoch-")), reverse=True)
+    return sorted(found, key=epochs_of, reverse=True)
+
+
+def epochs_of(checkpoint: Path) -> int:
+    """Return how many epochs were trained when a checkpoint was written."""
+    return int(checkpoint.name.removeprefix("epoch-"))
+
+
+def model_state(checkpoint: Path) -> dict[str, Any]:
+    """Return what the model's ``state_dict`` was, verified.
+
+    Raises:
+        InputError: a file is missing, damaged, or not of this format.
+    """
+    return _read(checkpoint)[1]
 
 
 def newest_good(run: Path, warn: Callable[[str], None]) -> Path:
@@ -194,31 +204,48 @@ def read_tensors(data: bytes, source: str) -> dict[str, torch.Tensor]:
         raise InputError(f"{source}: not a safetensors file") from error
 
 
-def copy_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], source: str) -> None:
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the training's state and the model's, without what only the latter needs."""
+    contents = read_verified(path)
+    training = read_tensors(contents["training.safetensors"], f"{path}/training.safetensors")
+    weights = read_tensors(contents["weights.safetensors"], f"{path}/weights.safetensors")
+    try:
+        state: dict[str, Any] = unpack(json.loads(contents["state.json"]), training)
+        missing = sorted(_STATE - state.keys())
+        extra = {} if missing else dict(state.pop("extra_state"))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path}/state.json: not the state of a training") from error
+    if missing:
+        raise InputError(f"{path}/state.json: not the state of a training: no {missing[0]!r}")
+    return state, weights | extra
+
+
+def copy_weights(model: torch.nn.Module, weights: Mapping[str, Any], source: str) -> None:
     """Copy weights into a model whose every tensor must be there in the same shape and type.
 
     Raises:
         InputError: a tensor is missing, left over, or of another shape or type.
     """
     own = model.state_dict()
+    weights = under_names_of(weights, own)
     missing, extra = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
     if missing or extra:
         word, name = ("lacks", missing[0]) if missing else ("has, and the model has not,", extra[0])
         raise InputError(f"{source}: made for another model: it {word} {name!r}")
     for name, tensor in own.items():
-        expected, got = (
-            (tensor.dtype, tuple(tensor.shape)),
-            (
-                weights[name].dtype,
-                tuple(weights[name].shape),
-            ),
-        )
+        expected, got = _form(tensor), _form(weights[name])
         if expected != got:
             raise InputError(
-                f"{source}: made for another model: {name!r} is {got[0]} {got[1]}, "
-                f"expected {expected[0]} {expected[1]}"
+                f"{source}: made for another model: {name!r} is {got}, expected {expected}"
             )
     model.load_state_dict(dict(weights))
+
+
+def _form(value: object) -> str:
+    """A tensor's type and shape; of a module's extra state its type."""
+    if isinstance(value, torch.Tensor):
+        return f"{value.dtype} {tuple(value.shape)}"
+    return type(value).__name__
 
 
 def _write_folder(path: Path, contents: Mapping[str, bytes]) -> None:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lamina.errors import RunError
+from lamina.errors import InputError, RunError
 from lamina.train.batches import Batch
 from lamina.train.config import TrainConfig
-from lamina.train.state import random_state, set_random_state
+from lamina.train.state import random_state, set_random_state, under_names_of, unsaved_buffers
 
 
 class NonFiniteLossError(RunError):
@@ -66,7 +66,7 @@ class Classifier(pl.LightningModule):
         self.train_tally = Tally(self.device)
         if self._resumed_random_state is not None:
             states = self._resumed_random_state
-            set_random_state(states[self.global_rank % len(states)])
+            set_random_state(states[self.global_rank])
             self._resumed_random_state = None
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
@@ -117,16 +117,38 @@ class Classifier(pl.LightningModule):
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the generators of every rank; called on all of them."""
-        states = [random_state()]
-        if self.trainer.world_size > 1:
-            states = [{}] * self.trainer.world_size
-            torch.distributed.all_gather_object(states, random_state())
-        checkpoint["random_state"] = states
+        """Add what steers training beside the weights, of every rank; called on all of them."""
+        checkpoint["random_state"] = self._of_every_rank(random_state())
+        # PyTorch saves some buffers with no model; such as count calls, say, steer the next one.
+        checkpoint["buffers"] = self._of_every_rank(
+            {name: buffer.detach().cpu() for name, buffer in unsaved_buffers(self.model)}
+        )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the generators until the first epoch starts: setting up draws numbers too."""
-        self._resumed_random_state = checkpoint["random_state"]
+        """Keep the generators until the first epoch starts: setting up draws numbers too.
+
+        Raises:
+            InputError: another number of processes wrote the checkpoint, or another model.
+        """
+        states, world = checkpoint["random_state"], self.trainer.world_size
+        if len(states) != world:
+            raise InputError(
+                f"resume: expected {len(states)} processes, as the run was begun with, got {world}"
+            )
+        self._resumed_random_state = states
+        checkpoint["state_dict"] = under_names_of(checkpoint["state_dict"], self.state_dict())
+        saved = checkpoint["buffers"][self.global_rank]
+        for name, buffer in unsaved_buffers(self.model):
+            if name not in saved or saved[name].shape != buffer.shape:
+                raise InputError(f"resume: the run was begun with another model: {name!r} differs")
+            buffer.copy_(saved[name])
+
+    def _of_every_rank(self, state: dict[str, Any]) -> list[dict[str, Any]]:
+        if self.trainer.world_size == 1:
+            return [state]
+        states: list[dict[str, Any]] = [{}] * self.trainer.world_size
+        torch.distributed.all_gather_object(states, state)
+        return states
 
     def _agree_on_finite(self, loss: Tensor) -> None:
         worst = loss.detach()

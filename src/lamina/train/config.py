@@ -76,8 +76,27 @@ class TrainConfig:
         _choice("device", self.device, get_args(Device))
 
 
-def read_config(path: Path) -> tuple[TrainConfig, dict[str, Any]]:
-    """Read a run's ``config.json``: the configuration and the facts of its data.
+@dataclass(frozen=True)
+class RunDocument:
+    """What a run's ``config.json`` says.
+
+    Args:
+        config: every setting.
+        data: see `lamina.train.data.Facts`.
+        choices: see `lamina.train.choices.Choices`; None in a run of an older lamina.
+    """
+
+    config: TrainConfig
+    data: dict[str, Any]
+    choices: dict[str, Any] | None = None
+
+    def text(self, version: str) -> str:
+        """Return the file's text, which `read_config` reads."""
+        return json.dumps({"lamina": version, **asdict(self)}, indent=2) + "\n"
+
+
+def read_config(path: Path) -> RunDocument:
+    """Read a run's ``config.json``.
 
     Raises:
         InputError: the file is missing, no JSON, or says what no configuration says.
@@ -88,18 +107,13 @@ def read_config(path: Path) -> tuple[TrainConfig, dict[str, Any]]:
         raise InputError(f"{path.parent}: no run folder, {path.name} cannot be read") from error
     try:
         content = json.loads(text)
-        config, facts = content["config"], content["data"]
+        config, facts, choices = content["config"], content["data"], content.get("choices")
         unknown = config.keys() - {field.name for field in fields(TrainConfig)}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: not the configuration of a run") from error
     if unknown:
         raise InputError(f"{path}: unknown setting {min(unknown)!r}")
-    return TrainConfig(**config), facts
-
-
-def config_document(config: TrainConfig, facts: dict[str, Any], version: str) -> str:
-    """Return the text of ``config.json``, which `read_config` reads."""
-    return json.dumps({"lamina": version, "config": asdict(config), "data": facts}, indent=2) + "\n"
+    return RunDocument(TrainConfig(**config), facts, choices)
 
 
 def _integer(name: str, value: object, low: int, high: int | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -67,6 +68,7 @@ class HealthMonitor(pl.Callback):
         self.losses: list[float] = []
         self._model = model
         self._observer: Observer | None = None if model is None else Observer(model)
+        self._restored: dict[str, Any] | None = None
         self._steps = 0
         self._watching = False
 
@@ -74,11 +76,9 @@ class HealthMonitor(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
     ) -> None:
         """Begin to watch, if it is this step's turn."""
-        if self._observer is None:
-            self._observer = Observer(self._model or pl_module)
         self._watching = self._steps % self.every == 0
         self._steps += 1
-        if self._watching:
+        if self._watching and self._observer is not None:
             self._observer.begin()
 
     def on_before_backward(
@@ -109,6 +109,24 @@ class HealthMonitor(pl.Callback):
             self._observer.forward_done()
             self._observer.finish()
         self._watching = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was seen, for the checkpoint."""
+        seen = None if self._observer is None else self._observer.state()
+        return {"steps": self._steps, "losses": list(self.losses), "seen": seen}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what the checkpoint's run had seen."""
+        self._steps, self.losses = state_dict["steps"], list(state_dict["losses"])
+        self._restored = state_dict["seen"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Make the observer of the module that is trained."""
+        if self._observer is None:
+            self._observer = Observer(self._model or pl_module)
+        if self._restored is not None:
+            self._observer.restore(self._restored)
+            self._restored = None
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from lamina.models.target import load_model
-from lamina.train.checkpoints import copy_weights, newest_good, read_tensors, read_verified
-from lamina.train.config import read_config
+from lamina.train.checkpoints import copy_weights, model_state, newest_good
+from lamina.train.choices import Choices
+from lamina.train.config import RunDocument, read_config
 from lamina.train.data import Facts
 from lamina.train.images import read_image
 from lamina.train.run import chosen_model
@@ -49,15 +50,18 @@ def load_run(
     Raises:
         InputError: no run folder, no whole checkpoint, or weights made for another model.
     """
-    config, stated = read_config(run / "config.json")
-    facts = Facts.from_dict(stated)
-    target = chosen_model(run, config, model)
+    return _load(run, read_config(run / "config.json"), model, warn)
+
+
+def _load(
+    run: Path, document: RunDocument, model: str | None, warn: Callable[[str], None]
+) -> tuple[torch.nn.Module, Facts]:
+    facts = Facts.from_dict(document.data)
+    target = chosen_model(run, document.config, model)
     checkpoint = newest_good(run, warn)
     network = load_model(target, num_classes=len(facts.classes), in_channels=facts.channels)
     trace_layers(network, facts.input_shape, len(facts.classes))  # gives lazy layers their size
-    contents = read_verified(checkpoint)["weights.safetensors"]
-    weights = read_tensors(contents, f"{checkpoint}/weights.safetensors")
-    copy_weights(network, weights, str(checkpoint))
+    copy_weights(network, model_state(checkpoint), str(checkpoint))
     return network.eval(), facts
 
 
@@ -79,11 +83,27 @@ def predict(
     Raises:
         InputError: as `load_run`, or an image that is missing, no PNG or JPEG, or too large.
     """
-    network, facts = load_run(run, model=model, warn=warn)
+    document = read_config(run / "config.json")
+    # By the run's figures, or those that there are: a few images are not worth a measurement.
+    choices = Choices.here(settle=False)
+    if document.choices is not None and (stated := Choices.from_dict(document.choices)).made_here:
+        choices = stated
+    with choices.in_force(threads=False), torch.no_grad():
+        return _predict(run, document, images, model, warn)
+
+
+def _predict(
+    run: Path,
+    document: RunDocument,
+    images: Sequence[Path],
+    model: str | None,
+    warn: Callable[[str], None],
+) -> list[Prediction]:
+    network, facts = _load(run, document, model, warn)
     # All are read before the first is judged: a bad one is said before any answer.
     pixels = np.stack([read_image(path, facts.size, facts.channels) for path in images])
     rows: list[list[float]] = []
-    with torch.no_grad():
+    if True:
         for start in range(0, len(pixels), _BATCH):
             logits = network(facts.normalise(pixels[start : start + _BATCH]))
             rows += logits.softmax(dim=1).tolist()

@@ -26,9 +26,10 @@ from lamina.report.training import TrainingReport, training_page
 from lamina.report.units import duration, percent
 from lamina.train.batches import Batch, FixedBatches, train_loader
 from lamina.train.callbacks import Checkpointing, History, ProgressBar
-from lamina.train.checkpoints import CheckpointFolder, checkpoints, newest_good
+from lamina.train.checkpoints import CheckpointFolder, checkpoints, epochs_of, newest_good
+from lamina.train.choices import Choices
 from lamina.train.classifier import Classifier
-from lamina.train.config import TrainConfig, config_document, read_config
+from lamina.train.config import RunDocument, TrainConfig, read_config
 from lamina.train.data import Facts, ImageData, load_data
 from lamina.train.environment import describe
 from lamina.train.evaluation import Evaluation, evaluate, examples
@@ -91,7 +92,7 @@ def train(
         on_bad_image=config.on_bad_image,
         warn=lambda line: console.print(line, style="yellow", markup=False),
     )
-    return _run(config, data, config.model, out, None, console, callbacks)
+    return _run(config, data, config.model, out, None, None, console, callbacks)
 
 
 def resume(
@@ -115,7 +116,8 @@ def resume(
         NonFiniteLossError: the loss became infinite or NaN; the last checkpoint stands.
     """
     console = console or Console()
-    config, stated = read_config(run / "config.json")
+    document = read_config(run / "config.json")
+    config = document.config
     target = chosen_model(run, config, model)
 
     def warn(line: str) -> None:
@@ -125,9 +127,16 @@ def resume(
     data = load_data(
         config.data, image_size=config.image_size, on_bad_image=config.on_bad_image, warn=warn
     )
-    if data.facts != Facts.from_dict(stated):
+    if data.facts != Facts.from_dict(document.data):
         raise InputError(f"data: {config.data!r} has changed since {run} was begun")
-    return _run(config, data, target, run, checkpoint, console, callbacks)
+    choices = None if document.choices is None else Choices.from_dict(document.choices)
+    if choices is not None and not choices.made_here:
+        warn(
+            "the run was begun on another machine or with other versions: from here on its "
+            "numbers agree with those to rounding"
+        )
+        choices = None
+    return _run(config, data, target, run, checkpoint, choices, console, callbacks)
 
 
 def chosen_model(run: Path, config: TrainConfig, model: str | None) -> str:
@@ -163,10 +172,32 @@ def _run(
     target: str,
     out: Path,
     checkpoint: Path | None,
+    choices: Choices | None,
     console: Console,
     callbacks: Sequence[pl.Callback],
 ) -> RunResult:
     quiet_lightning()
+    accelerator = _accelerator(config.device)
+    join("nccl" if accelerator == "cuda" else "gloo")
+    if choices is None:
+        choices = Choices.here(settle=False) if accelerator == "cuda" else Choices.agreed()
+    with choices.in_force():
+        return _run_by(
+            choices, accelerator, config, data, target, out, checkpoint, console, callbacks
+        )
+
+
+def _run_by(
+    choices: Choices,
+    accelerator: str,
+    config: TrainConfig,
+    data: ImageData,
+    target: str,
+    out: Path,
+    checkpoint: Path | None,
+    console: Console,
+    callbacks: Sequence[pl.Callback],
+) -> RunResult:
     pl.seed_everything(config.seed, verbose=False)
     classes = len(data.facts.classes)
     model = load_model(target, num_classes=classes, in_channels=data.facts.channels)
@@ -181,18 +212,22 @@ def _run(
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     # From here on chance is a rank's own: the same weights, but other features dropped.
     torch.manual_seed(config.seed + rank())
-    loader = train_loader(data, config, rank(), ranks())
+    begin = 0 if checkpoint is None else epochs_of(checkpoint)
+    loader = train_loader(data, config, rank(), ranks(), begin)
     classifier = Classifier(model, config, steps=config.epochs * len(loader))
     history = History(out / "metrics.csv")
     bar = ProgressBar(console, history)
     monitor = HealthMonitor(model)
     trainer = _trainer(
-        config, out, [history, Checkpointing(out / "checkpoints"), bar, monitor, *callbacks]
+        config.epochs,
+        accelerator,
+        out,
+        [history, Checkpointing(out / "checkpoints"), bar, monitor, *callbacks],
     )
     if rank() == 0 and checkpoint is None:
         _create(out)
-        text = config_document(config, data.facts.to_dict(), __version__)
-        write_file(out / "config.json", text.encode())
+        document = RunDocument(config, data.facts.to_dict(), choices.to_dict())
+        write_file(out / "config.json", document.text(__version__).encode())
     with _nothing_left_without_a_checkpoint(out):
         _fit(
             trainer,
@@ -239,13 +274,11 @@ def _run(
     return result
 
 
-def _trainer(config: TrainConfig, out: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
-    accelerator = _accelerator(config.device)
+def _trainer(epochs: int, accelerator: str, out: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
     backend = "nccl" if accelerator == "cuda" else "gloo"
-    join(backend)
     together = DDPStrategy(process_group_backend=backend, timeout=TIMEOUT)
     return pl.Trainer(
-        max_epochs=config.epochs,
+        max_epochs=epochs,
         accelerator=accelerator,
         devices=ranks_here(),
         num_nodes=max(1, ranks() // ranks_here()),

@@ -1,6 +1,8 @@
 """Nested training state as JSON and tensors: what a pickle would hold, without one."""
 
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -57,6 +59,55 @@ def unpack(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:  # noqa: ANN
     if "$items" in value:
         return {key: unpack(part, tensors) for key, part in value["$items"]}
     return {key: unpack(part, tensors) for key, part in value.items()}
+
+
+def unsaved_buffers(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield the buffers that a model's ``state_dict`` leaves out, by name; a shared one once.
+
+    Example:
+        >>> model = torch.nn.Module()
+        >>> model.register_buffer("calls", torch.tensor(3), persistent=False)
+        >>> list(unsaved_buffers(model))
+        [('calls', tensor(3))]
+    """
+    for prefix, module in model.named_modules():
+        for name in sorted(module._non_persistent_buffers_set):
+            buffer = module._buffers.get(name)
+            if buffer is not None:
+                yield (f"{prefix}.{name}" if prefix else name), buffer
+
+
+def under_names_of(state: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return a model's saved state under the names that the same model has in this process.
+
+    Keras numbers its layers and generators by how many the process has made, and these numbers
+    are part of the names of a Keras layer's variables inside of a module.
+
+    Example:
+        >>> saved = {"drop._torch_params.seed_generator_4/state": 1, "dense.bias": 2}
+        >>> under_names_of(saved, ["dense.bias", "drop._torch_params.seed_generator/state"])
+        {'dense.bias': 2, 'drop._torch_params.seed_generator/state': 1}
+    """
+    saved, own = _without_numbers(state), _without_numbers(names)
+    if saved.keys() != own.keys():
+        return dict(state)  # of another model: whoever loads it says so
+    return {name: state[saved[plain]] for plain, name in own.items()}
+
+
+def _without_numbers(names: Iterable[str]) -> dict[tuple[str, int], str]:
+    """The names by what stays of them without Keras's numbers, and by their order where equal."""
+    found: dict[tuple[str, int], str] = {}
+    met: Counter[str] = Counter()
+    # By number, as Keras counts: of two generators in one layer the first made has the lower.
+    for name in sorted(names, key=lambda n: [int(p) if p.isdigit() else 0 for p in _DIGITS(n)]):
+        module, keras, variable = name.partition("._torch_params.")
+        plain = module + keras + re.sub(r"_\d+(?=/|$)", "", variable)
+        found[plain, met[plain]] = name
+        met[plain] += 1
+    return found
+
+
+_DIGITS = re.compile(r"\d+|\D+").findall
 
 
 def random_state() -> dict[str, Any]:

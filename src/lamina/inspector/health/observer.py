@@ -7,8 +7,10 @@ enough, and the steps between run without any hook.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import fields
 from statistics import fmean
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -110,6 +112,27 @@ class Observer:
                 self._seen[name, 0]["update_ratio"].append(moved / size)
         self._before = []
         self.watched += 1
+
+    def state(self) -> dict[str, Any]:
+        """What was seen so far, as plain values and tensors that `restore` takes."""
+        return {
+            "watched": self.watched,
+            "layers": [[*key, kind] for key, kind in self.layers.items()],
+            "seen": [
+                [*key, {what: list(values) for what, values in seen.items()}]
+                for key, seen in self._seen.items()
+            ],
+            "silent": [[*key, silent] for key, silent in self._silent.items()],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what another observer of the same model had seen."""
+        self.watched = state["watched"]
+        self.layers = {(name, call): kind for name, call, kind in state["layers"]}
+        self._silent = {(name, call): silent for name, call, silent in state["silent"]}
+        self._seen.clear()
+        for name, call, seen in state["seen"]:
+            self._seen[name, call] = defaultdict(list, seen)
 
     def health(self) -> dict[Key, Health]:
         """What was seen, averaged over the watched steps, by name and call index."""
