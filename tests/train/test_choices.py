@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 
 from lamina import set_numerics
 from lamina.errors import InputError
-from lamina.ops import calibration, native
-from lamina.ops.numerics import get_numerics
+from lamina.ops.runtime import native
+from lamina.ops.runtime.numerics import get_numerics
+from lamina.ops.tuning import calibration
 from lamina.train import TrainConfig, predict, resume, train
 from lamina.train.checkpoints import checkpoints
 from lamina.train.choices import Choices

@@ -11,9 +11,9 @@ import torch
 import torch.distributed as dist
 
 from lamina.errors import InputError
-from lamina.ops import calibration
-from lamina.ops.calibration import Calibration
-from lamina.ops.numerics import Numerics, get_numerics, set_numerics
+from lamina.ops.runtime.numerics import Numerics, get_numerics, set_numerics
+from lamina.ops.tuning import calibration
+from lamina.ops.tuning.calibration import Calibration
 
 
 @dataclass(frozen=True)

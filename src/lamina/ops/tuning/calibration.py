@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+from lamina._version import __version__
 from lamina.ops.runtime import native
 from lamina.ops.tuning.machine import processor
 from lamina.ops.tuning.shipped import MACHINES
@@ -130,8 +131,6 @@ def calibrate() -> Calibration:
 
 def conditions(threads: int) -> dict[str, str | int]:
     """Everything that the figures depend on."""
-    from lamina._version import __version__
-
     return {
         "processor": processor(),
         "threads": threads,
