@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lamina import ops
+from lamina.ops.runtime import torch_private
 from lamina.theory import dropout as theory
 from lamina.theory.cost import Cost
 from lamina.theory.shapes import Direction
@@ -72,7 +73,7 @@ class _Seeded(torch.nn.Module):
             return seed
         if _is_traced():
             return ops.next_seed(self.seed)
-        is_repeated = torch._C._current_graph_task_id() != -1
+        is_repeated = torch_private.runs_backward()
         if not (is_repeated or _may_be_repeated()):
             return ops.next_seed(self.seed)
         mark = int(torch.randint(2**63 - 1, (), device="cpu"))
@@ -317,15 +318,12 @@ def _first_seed(key: int) -> Tensor:
 
 
 def _may_be_repeated() -> bool:
-    return (
-        not torch.is_grad_enabled()
-        or torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
-    )
+    return not torch.is_grad_enabled() or torch_private.watches_saved_tensors()
 
 
 def _is_traced() -> bool:
     return (
         torch.compiler.is_compiling()
-        or torch._C._len_torch_dispatch_stack() > 0
-        or torch._C._functorch.peek_interpreter_stack() is not None
+        or torch_private.dispatch_modes() > 0
+        or torch_private.function_transform() is not None
     )

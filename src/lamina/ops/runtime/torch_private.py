@@ -7,9 +7,11 @@ small call could pay for; fake tensors and dispatch modes have none at all.
 from datetime import timedelta
 
 from torch._C import DisableTorchFunction as TorchFunctionDisabled
+from torch._C import _current_graph_task_id as _graph_task
 from torch._C import _get_tracing_state as script_tracer
 from torch._C import _has_storage as has_storage
 from torch._C import _len_torch_dispatch_stack as dispatch_modes
+from torch._C._autograd import _top_saved_tensors_default_hooks as _saved_tensors_hooks
 from torch._C._functorch import peek_interpreter_stack as function_transform
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.autograd import forward_ad
@@ -29,15 +31,27 @@ __all__ = [
     "function_transform",
     "has_storage",
     "hooks_on_every_module",
+    "runs_backward",
     "script_tracer",
     "set_timeout_of_collectives",
     "tree_map",
+    "watches_saved_tensors",
 ]
 
 
 def differentiates_forward() -> bool:
     """Whether forward-mode differentiation is going on: inside of ``dual_level``."""
     return forward_ad._current_level >= 0
+
+
+def runs_backward() -> bool:
+    """Whether autograd is at work on a backward pass in this thread."""
+    return _graph_task() != -1
+
+
+def watches_saved_tensors() -> bool:
+    """Whether hooks are set on whatever is saved for a backward pass, as checkpointing does."""
+    return _saved_tensors_hooks(True) is not None
 
 
 def set_timeout_of_collectives(timeout: timedelta) -> None:
