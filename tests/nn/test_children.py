@@ -9,7 +9,8 @@ import torch
 from torch.nn.utils import parametrizations, prune
 
 from lamina import models, nn
-from lamina.nn.children import flattened, is_plain
+from lamina.nn.children import is_plain
+from lamina.nn.sequential import flattened
 
 Change = Callable[[torch.nn.Module, str], None]
 

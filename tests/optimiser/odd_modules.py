@@ -73,26 +73,6 @@ class ReusedInput(nn.Module):
         return self.relu(y) + 2 * y
 
 
-class Taps(nn.Module):
-    """A Sequential that forward runs layer by layer; it cannot be traced."""
-
-    def __init__(self):
-        super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3)
-        )
-        self.tail = nn.Sequential(nn.Sequential(nn.BatchNorm2d(4), nn.SiLU()))
-
-    def forward(self, x):
-        if x.shape[-1] < 4:
-            raise ValueError("too small")
-        taps = []
-        for layer in self.features:
-            x = layer(x)
-            taps.append(x.mean((2, 3), keepdim=True))
-        return self.tail(x) + sum(taps)
-
-
 class TrainingBranch(nn.Module):
     """The normalisation's output is seen in evaluation alone."""
 
@@ -118,29 +98,6 @@ class Switch(nn.Module):
         if scale is not None:
             z = z * scale
         return z + y if tap else z
-
-
-class SharedActivation(nn.Module):
-    """A block whose activation the forward around it, which cannot be traced, calls too."""
-
-    def __init__(self, activation):
-        super().__init__()
-        self.activation = activation
-        self.block = Inner(activation)
-
-    def forward(self, x):
-        if x.shape[0] == 0:
-            return x
-        return self.activation(self.block(x) - 0.5)
-
-
-class Inner(nn.Module):
-    def __init__(self, activation):
-        super().__init__()
-        self.conv, self.bn, self.activation = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), activation
-
-    def forward(self, x):
-        return self.activation(self.bn(self.conv(x)))
 
 
 class ResidualTwice(nn.Module):
@@ -172,3 +129,21 @@ class Remembers(nn.Module):
         self.calls += 1
         self.seen = self.relu(self.bn(x)) + torch.rand(())
         return self.seen
+
+
+class Keeps(nn.Module):
+    """Its forward keeps the normalised value, by itself, in a dictionary and in a list."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn, self.relu = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()
+        self.taps_input = False
+
+    def forward(self, x):
+        self.features = self.bn(self.conv(x))
+        self.by_name = {"features": self.features}
+        self.all = [self.features]
+        y = self.relu(self.features)
+        if self.taps_input:
+            y = y + self.features
+        return y if torch.is_grad_enabled() else y - self.features

@@ -72,7 +72,7 @@ def _memory_bound(shape: Shape) -> Iterator[tuple[str, str, Builder, Builder]]:
     yield (
         "batch_norm2d",
         "training + ReLU",
-        lambda: nn.BatchNorm2d(channels, activation="relu"),
+        lambda: nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU()),
         lambda: torch_nn.Sequential(torch_nn.BatchNorm2d(channels), torch_nn.ReLU()),
     )
     for name in ("ReLU", "ReLU6", "LeakyReLU", "SiLU", "Hardswish"):

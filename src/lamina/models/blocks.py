@@ -18,16 +18,17 @@ def conv_norm(
     out_channels: int,
     kernel_size: int,
     stride: int = 1,
-    activation: str | None = None,
+    activation: type[torch.nn.Module] | None = None,
     norm: Norm = nn.BatchNorm2d,
-) -> torch.nn.Sequential:
+) -> nn.Sequential:
     """A convolution that keeps the image's size at stride 1, normalised and activated."""
     # Without bias: the normalisation would subtract it again with the mean.
-    return torch.nn.Sequential(
+    return nn.Sequential(
         nn.Conv2d(
             in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False
         ),
-        norm(out_channels, activation=activation),
+        norm(out_channels),
+        *([] if activation is None else [activation()]),
     )
 
 
@@ -35,13 +36,14 @@ def depthwise_norm(
     channels: int,
     kernel_size: int,
     stride: int = 1,
-    activation: str | None = None,
+    activation: type[torch.nn.Module] | None = None,
     norm: Norm = nn.BatchNorm2d,
-) -> torch.nn.Sequential:
+) -> nn.Sequential:
     """A depthwise convolution, normalised and activated."""
-    return torch.nn.Sequential(
+    return nn.Sequential(
         nn.DepthwiseConv2d(channels, kernel_size, stride, padding=kernel_size // 2, bias=False),
-        norm(channels, activation=activation),
+        norm(channels),
+        *([] if activation is None else [activation()]),
     )
 
 

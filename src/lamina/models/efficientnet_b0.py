@@ -43,13 +43,13 @@ class MBConv(torch.nn.Module):
         expanded = scaled_channels(in_channels, expansion)
         layers: list[torch.nn.Module] = []
         if expanded != in_channels:
-            layers.append(conv_norm(in_channels, expanded, 1, activation="silu"))
+            layers.append(conv_norm(in_channels, expanded, 1, activation=nn.SiLU))
         layers += [
-            depthwise_norm(expanded, kernel_size, stride, "silu"),
+            depthwise_norm(expanded, kernel_size, stride, nn.SiLU),
             nn.SqueezeExcite(expanded, max(1, in_channels // 4), activation="silu"),
             conv_norm(expanded, out_channels, 1),
         ]
-        self.block = torch.nn.Sequential(*layers)
+        self.block = nn.Sequential(*layers)
         self.stochastic_depth = nn.DropPath(drop_path)
         self.has_shortcut = stride == 1 and in_channels == out_channels
 
@@ -102,7 +102,7 @@ class EfficientNetB0(torch.nn.Module):
         positive_float(width, "width")
         rate(drop_path, "drop_path")
         channels = scaled_channels(32, width)
-        features: list[torch.nn.Module] = [conv_norm(in_channels, channels, 3, 2, "silu")]
+        features: list[torch.nn.Module] = [conv_norm(in_channels, channels, 3, 2, nn.SiLU)]
         total = sum(blocks for *_, blocks in _STAGES)
         depth = 0
         for expansion, kernel_size, first_stride, stage_channels, blocks in _STAGES:
@@ -116,13 +116,11 @@ class EfficientNetB0(torch.nn.Module):
                 )
                 channels = out_channels
                 depth += 1
-            features.append(torch.nn.Sequential(*stage))
-        features.append(conv_norm(channels, 4 * channels, 1, activation="silu"))
-        self.features = torch.nn.Sequential(*features)
+            features.append(nn.Sequential(*stage))
+        features.append(conv_norm(channels, 4 * channels, 1, activation=nn.SiLU))
+        self.features = nn.Sequential(*features)
         self.avgpool = nn.GlobalAvgPool2d(keepdims=False)
-        self.classifier = torch.nn.Sequential(
-            nn.Dropout(dropout), nn.Linear(4 * channels, num_classes)
-        )
+        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(4 * channels, num_classes))
         bound = 1 / math.sqrt(num_classes)
         draw_weights(self, lambda weight: torch.nn.init.uniform_(weight, -bound, bound))
 

@@ -15,21 +15,24 @@ from torch.nn import init
 from lamina import nn
 from lamina.models.blocks import scaled_channels
 from lamina.nn.separable_conv2d import apply_block
+from lamina.nn.sequential import normalize
 from lamina.theory.validation import positive_float, positive_int
 
 # Channels, blocks and first stride of each stage.
 _STAGES = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2))
 
 
-class SeparableBlock(torch.nn.Sequential):
+class SeparableBlock(nn.Sequential):
     """Depthwise 3×3, then 1×1, each normalised and activated; no shortcut."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
         self.conv_dw = nn.DepthwiseConv2d(in_channels, 3, stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(in_channels, activation="relu6")
+        self.bn1 = nn.BatchNorm2d(in_channels)
+        self.act1 = nn.ReLU6()
         self.conv_pw = nn.PointwiseConv2d(in_channels, out_channels, bias=False)
-        self.bn2 = nn.BatchNorm2d(out_channels, activation="relu6")
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.act2 = nn.ReLU6()
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, out_channels, H', W')."""
@@ -65,7 +68,8 @@ class MobileNetV1(torch.nn.Module):
         positive_float(width, "width")
         channels = scaled_channels(32, width)
         self.conv_stem = nn.Conv2d(in_channels, channels, 3, stride=2, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels, activation="relu6")
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.act1 = nn.ReLU6()
         stages = []
         for stage_channels, blocks, first_stride in _STAGES:
             stage = []
@@ -74,15 +78,15 @@ class MobileNetV1(torch.nn.Module):
                 stride = first_stride if index == 0 else 1
                 stage.append(SeparableBlock(channels, out_channels, stride))
                 channels = out_channels
-            stages.append(torch.nn.Sequential(*stage))
-        self.blocks = torch.nn.Sequential(*stages)
+            stages.append(nn.Sequential(*stage))
+        self.blocks = nn.Sequential(*stages)
         self.global_pool = nn.GlobalAvgPool2d(keepdims=False)
         self.classifier = nn.Linear(channels, num_classes)
         _draw_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, num_classes) scores, before softmax."""
-        x = self.blocks(self.bn1(self.conv_stem(x)))
+        x = self.blocks(normalize(self.conv_stem(x), self.bn1, self.act1))
         scores: Tensor = self.classifier(self.global_pool(x))
         return scores
 

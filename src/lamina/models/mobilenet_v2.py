@@ -14,8 +14,8 @@ from torch import Tensor
 
 from lamina import nn
 from lamina.models.blocks import conv_norm, depthwise_norm, draw_weights, scaled_channels
-from lamina.nn.children import flattened
 from lamina.nn.separable_conv2d import apply_block
+from lamina.nn.sequential import flattened
 from lamina.theory.validation import positive_float, positive_int
 
 # Expansion, channels, blocks and first stride of each stage.
@@ -38,13 +38,13 @@ class InvertedResidual(torch.nn.Module):
         hidden = in_channels * expansion
         layers: list[torch.nn.Module] = []
         if expansion != 1:
-            layers.append(conv_norm(in_channels, hidden, 1, activation="relu6"))
+            layers.append(conv_norm(in_channels, hidden, 1, activation=nn.ReLU6))
         layers += [
-            depthwise_norm(hidden, 3, stride, activation="relu6"),
+            depthwise_norm(hidden, 3, stride, activation=nn.ReLU6),
             nn.PointwiseConv2d(hidden, out_channels, bias=False),
             nn.BatchNorm2d(out_channels),
         ]
-        self.conv = torch.nn.Sequential(*layers)
+        self.conv = nn.Sequential(*layers)
         self.has_shortcut = stride == 1 and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ class MobileNetV2(torch.nn.Module):
         positive_int(num_classes, "num_classes")
         positive_float(width, "width")
         channels = scaled_channels(32, width)
-        layers: list[torch.nn.Module] = [conv_norm(in_channels, channels, 3, 2, "relu6")]
+        layers: list[torch.nn.Module] = [conv_norm(in_channels, channels, 3, 2, nn.ReLU6)]
         for expansion, stage_channels, blocks, first_stride in _STAGES:
             for index in range(blocks):
                 out_channels = scaled_channels(stage_channels, width)
@@ -96,12 +96,10 @@ class MobileNetV2(torch.nn.Module):
                 layers.append(InvertedResidual(channels, out_channels, stride, expansion))
                 channels = out_channels
         last_channels = scaled_channels(1280, max(1.0, width))
-        layers.append(conv_norm(channels, last_channels, 1, activation="relu6"))
-        self.features = torch.nn.Sequential(*layers)
+        layers.append(conv_norm(channels, last_channels, 1, activation=nn.ReLU6))
+        self.features = nn.Sequential(*layers)
         self.pool = nn.GlobalAvgPool2d(keepdims=False)
-        self.classifier = torch.nn.Sequential(
-            nn.Dropout(dropout), nn.Linear(last_channels, num_classes)
-        )
+        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(last_channels, num_classes))
         draw_weights(self, partial(torch.nn.init.normal_, std=0.01))
 
     def forward(self, x: Tensor) -> Tensor:

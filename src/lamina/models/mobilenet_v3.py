@@ -25,40 +25,40 @@ class Row(NamedTuple):
     expanded: int
     out_channels: int
     squeeze_excite: bool
-    activation: str
+    activation: type[torch.nn.Module]
     stride: int
 
 
 _LARGE = (
-    Row(3, 16, 16, False, "relu", 1),
-    Row(3, 64, 24, False, "relu", 2),
-    Row(3, 72, 24, False, "relu", 1),
-    Row(5, 72, 40, True, "relu", 2),
-    Row(5, 120, 40, True, "relu", 1),
-    Row(5, 120, 40, True, "relu", 1),
-    Row(3, 240, 80, False, "hardswish", 2),
-    Row(3, 200, 80, False, "hardswish", 1),
-    Row(3, 184, 80, False, "hardswish", 1),
-    Row(3, 184, 80, False, "hardswish", 1),
-    Row(3, 480, 112, True, "hardswish", 1),
-    Row(3, 672, 112, True, "hardswish", 1),
-    Row(5, 672, 160, True, "hardswish", 2),
-    Row(5, 960, 160, True, "hardswish", 1),
-    Row(5, 960, 160, True, "hardswish", 1),
+    Row(3, 16, 16, False, nn.ReLU, 1),
+    Row(3, 64, 24, False, nn.ReLU, 2),
+    Row(3, 72, 24, False, nn.ReLU, 1),
+    Row(5, 72, 40, True, nn.ReLU, 2),
+    Row(5, 120, 40, True, nn.ReLU, 1),
+    Row(5, 120, 40, True, nn.ReLU, 1),
+    Row(3, 240, 80, False, nn.Hardswish, 2),
+    Row(3, 200, 80, False, nn.Hardswish, 1),
+    Row(3, 184, 80, False, nn.Hardswish, 1),
+    Row(3, 184, 80, False, nn.Hardswish, 1),
+    Row(3, 480, 112, True, nn.Hardswish, 1),
+    Row(3, 672, 112, True, nn.Hardswish, 1),
+    Row(5, 672, 160, True, nn.Hardswish, 2),
+    Row(5, 960, 160, True, nn.Hardswish, 1),
+    Row(5, 960, 160, True, nn.Hardswish, 1),
 )
 
 _SMALL = (
-    Row(3, 16, 16, True, "relu", 2),
-    Row(3, 72, 24, False, "relu", 2),
-    Row(3, 88, 24, False, "relu", 1),
-    Row(5, 96, 40, True, "hardswish", 2),
-    Row(5, 240, 40, True, "hardswish", 1),
-    Row(5, 240, 40, True, "hardswish", 1),
-    Row(5, 120, 48, True, "hardswish", 1),
-    Row(5, 144, 48, True, "hardswish", 1),
-    Row(5, 288, 96, True, "hardswish", 2),
-    Row(5, 576, 96, True, "hardswish", 1),
-    Row(5, 576, 96, True, "hardswish", 1),
+    Row(3, 16, 16, True, nn.ReLU, 2),
+    Row(3, 72, 24, False, nn.ReLU, 2),
+    Row(3, 88, 24, False, nn.ReLU, 1),
+    Row(5, 96, 40, True, nn.Hardswish, 2),
+    Row(5, 240, 40, True, nn.Hardswish, 1),
+    Row(5, 240, 40, True, nn.Hardswish, 1),
+    Row(5, 120, 48, True, nn.Hardswish, 1),
+    Row(5, 144, 48, True, nn.Hardswish, 1),
+    Row(5, 288, 96, True, nn.Hardswish, 2),
+    Row(5, 576, 96, True, nn.Hardswish, 1),
+    Row(5, 576, 96, True, nn.Hardswish, 1),
 )
 
 
@@ -77,7 +77,7 @@ class InvertedResidual(torch.nn.Module):
             squeezed = scaled_channels(row.expanded // 4)
             layers.append(nn.SqueezeExcite(row.expanded, squeezed, gate="hardsigmoid"))
         layers.append(conv_norm(row.expanded, row.out_channels, 1, norm=_norm))
-        self.block = torch.nn.Sequential(*layers)
+        self.block = nn.Sequential(*layers)
         self.has_shortcut = row.stride == 1 and in_channels == row.out_channels
 
     def forward(self, x: Tensor) -> Tensor:
@@ -117,7 +117,8 @@ class MobileNetV3(torch.nn.Module):
         positive_int(num_classes, "num_classes")
         positive_float(width, "width")
         channels = scaled_channels(16, width)
-        layers: list[torch.nn.Module] = [conv_norm(in_channels, channels, 3, 2, "hardswish", _norm)]
+        stem = conv_norm(in_channels, channels, 3, 2, nn.Hardswish, _norm)
+        layers: list[torch.nn.Module] = [stem]
         for row in rows:
             scaled = row._replace(
                 expanded=scaled_channels(row.expanded, width),
@@ -125,10 +126,10 @@ class MobileNetV3(torch.nn.Module):
             )
             layers.append(InvertedResidual(channels, scaled))
             channels = scaled.out_channels
-        layers.append(conv_norm(channels, 6 * channels, 1, 1, "hardswish", _norm))
-        self.features = torch.nn.Sequential(*layers)
+        layers.append(conv_norm(channels, 6 * channels, 1, 1, nn.Hardswish, _norm))
+        self.features = nn.Sequential(*layers)
         self.avgpool = nn.GlobalAvgPool2d(keepdims=False)
-        self.classifier = torch.nn.Sequential(
+        self.classifier = nn.Sequential(
             nn.Linear(6 * channels, scaled_channels(last_channels, width)),
             nn.Hardswish(),
             nn.Dropout(dropout),

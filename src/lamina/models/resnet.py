@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import init
 
 from lamina import nn
+from lamina.nn.sequential import normalize
 from lamina.theory.validation import positive_int
 
 
@@ -29,7 +30,7 @@ class BasicBlock(torch.nn.Module):
     ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels, activation="relu")
+        self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU()
@@ -38,7 +39,7 @@ class BasicBlock(torch.nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """relu(shortcut + block)."""
         shortcut = x if self.downsample is None else self.downsample(x)
-        y = self.bn1(self.conv1(x))
+        y = normalize(self.conv1(x), self.bn1, self.relu)
         y = self.bn2(self.conv2(y))
         out: Tensor = self.relu(y + shortcut)
         return out
@@ -59,9 +60,9 @@ class Bottleneck(torch.nn.Module):
         super().__init__()
         out_channels = channels * self.expansion
         self.conv1 = nn.Conv2d(in_channels, channels, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels, activation="relu")
+        self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels, activation="relu")
+        self.bn2 = nn.BatchNorm2d(channels)
         self.conv3 = nn.Conv2d(channels, out_channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out_channels)
         self.relu = nn.ReLU()
@@ -70,8 +71,8 @@ class Bottleneck(torch.nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """relu(shortcut + block)."""
         shortcut = x if self.downsample is None else self.downsample(x)
-        y = self.bn1(self.conv1(x))
-        y = self.bn2(self.conv2(y))
+        y = normalize(self.conv1(x), self.bn1, self.relu)
+        y = normalize(self.conv2(y), self.bn2, self.relu)
         y = self.bn3(self.conv3(y))
         out: Tensor = self.relu(y + shortcut)
         return out
@@ -103,7 +104,8 @@ class ResNet(torch.nn.Module):
         super().__init__()
         positive_int(num_classes, "num_classes")
         self.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64, activation="relu")
+        self.bn1 = nn.BatchNorm2d(64)
+        self.relu = nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         self.layer1 = _stage(block, 64, 64, blocks[0], stride=1)
         self.layer2 = _stage(block, 64 * block.expansion, 128, blocks[1], stride=2)
@@ -117,7 +119,7 @@ class ResNet(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, num_classes) scores, before softmax."""
-        x = self.maxpool(self.bn1(self.conv1(x)))
+        x = self.maxpool(normalize(self.conv1(x), self.bn1, self.relu))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         scores: Tensor = self.fc(self.avgpool(x).flatten(1))
         return scores
@@ -134,12 +136,12 @@ def _stage(
     out_channels = channels * block.expansion
     downsample = None
     if stride != 1 or in_channels != out_channels:
-        downsample = torch.nn.Sequential(
+        downsample = nn.Sequential(
             nn.Conv2d(in_channels, out_channels, 1, stride, bias=False),
             nn.BatchNorm2d(out_channels),
         )
     first = block(in_channels, channels, stride, downsample)
-    return torch.nn.Sequential(first, *(block(out_channels, channels) for _ in range(blocks - 1)))
+    return nn.Sequential(first, *(block(out_channels, channels) for _ in range(blocks - 1)))
 
 
 def resnet18(num_classes: int = 1000, in_channels: int = 3) -> ResNet:

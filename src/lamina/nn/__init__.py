@@ -1,7 +1,7 @@
 """The torch.nn dialect: drop-ins with the same constructors, state_dict and initial laws.
 
 ``from lamina import nn`` stands in for ``from torch import nn``: the layers below are ours, every
-other name (Module, Sequential, CrossEntropyLoss, functional, init ...) is torch.nn's own.
+other name (Module, ModuleList, CrossEntropyLoss, functional, init ...) is torch.nn's own.
 
 Example:
     >>> import torch
@@ -41,6 +41,7 @@ from lamina.nn.depthwise_conv2d import DepthwiseConv2d
 from lamina.nn.dropout import Dropout, Dropout2d, DropPath
 from lamina.nn.pool2d import AvgPool2d, MaxPool2d
 from lamina.nn.separable_conv2d import SeparableBlock, SeparableConv2d
+from lamina.nn.sequential import Sequential
 from lamina.nn.squeeze_excite import SqueezeExcite
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
     "ReLU6",
     "SeparableBlock",
     "SeparableConv2d",
+    "Sequential",
     "SiLU",
     "Sigmoid",
     "Softmax",

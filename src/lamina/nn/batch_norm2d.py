@@ -1,6 +1,6 @@
-"""Batch normalisation, with torch.nn's constructor, TensorFlow's variance and a fused activation.
+"""Batch normalisation, with torch.nn's constructor and, on request, TensorFlow's variance.
 
-    y[n, c, ...] = activation(weight[c] · (x[n, c, ...] − mean[c]) / √(variance[c] + eps) + bias[c])
+    y[n, c, ...] = weight[c] · (x[n, c, ...] − mean[c]) / √(variance[c] + eps) + bias[c]
 
 Source: Ioffe and Szegedy, "Batch Normalization" (2015), algorithm 1.
 """
@@ -47,7 +47,6 @@ class _BatchNorm(AnyBatchNorm):
         *,
         bias: bool = True,
         running_variance: str = "unbiased",
-        activation: str | None = None,
     ) -> None:
         super().__init__(
             1 if num_features is None else positive_int(num_features, "num_features"),
@@ -60,9 +59,6 @@ class _BatchNorm(AnyBatchNorm):
             bias=bias,
         )
         self.running_variance = one_of(running_variance, "running_variance", ("unbiased", "biased"))
-        if activation is not None:
-            one_of(activation, "activation", ops.ACTIVATIONS)
-        self.activation = activation
         if num_features is None:
             self.num_features = None
             lazy.postpone(self, device, dtype)
@@ -86,12 +82,15 @@ class _BatchNorm(AnyBatchNorm):
             bias=self.bias is not None,
             track_running_stats=self.track_running_stats,
             training=self._uses_batch_statistics,
-            activation=self.activation,
             direction=direction,
         )
 
     def forward(self, input: Float[Tensor, "N C *rest"]) -> Float[Tensor, "N C *rest"]:
-        """``input`` normalised, scaled, shifted and activated."""
+        """``input`` normalised, scaled and shifted."""
+        return self.activated(input, None)
+
+    def activated(self, input: Tensor, activation: str | None) -> Tensor:
+        """`forward`, and an activation of ``ops.ACTIVATIONS`` by its name in the same pass."""
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
         if self.num_features is None:
             self.materialize(input.shape[1])
@@ -100,20 +99,21 @@ class _BatchNorm(AnyBatchNorm):
         if tracks and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
             if self.momentum is None:
-                return self._cumulative(input, self.num_batches_tracked)
+                return self._cumulative(input, self.num_batches_tracked, activation)
         uses_running = tracks or not self.training
         return self._normalize(
             input,
             self.running_mean if uses_running else None,
             self.running_var if uses_running else None,
             0.0 if self.momentum is None else self.momentum,
+            activation,
         )
 
-    def _cumulative(self, x: Tensor, batches: Tensor) -> Tensor:
+    def _cumulative(self, x: Tensor, batches: Tensor, activation: str | None) -> Tensor:
         # The share of this batch, 1 / batches, is a tensor: a number would stop torch.compile.
         assert self.running_mean is not None and self.running_var is not None  # tracked
         mean, variance = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
-        y = self._normalize(x, mean, variance, 1.0)
+        y = self._normalize(x, mean, variance, 1.0, activation)
         if x.numel() > 0:
             share = batches.to(mean.dtype).reciprocal()
             self.running_mean.lerp_(mean, share)
@@ -121,7 +121,12 @@ class _BatchNorm(AnyBatchNorm):
         return y
 
     def _normalize(
-        self, x: Tensor, mean: Tensor | None, variance: Tensor | None, momentum: float
+        self,
+        x: Tensor,
+        mean: Tensor | None,
+        variance: Tensor | None,
+        momentum: float,
+        activation: str | None,
     ) -> Tensor:
         return ops.batch_norm(
             x,
@@ -133,11 +138,11 @@ class _BatchNorm(AnyBatchNorm):
             momentum,
             self.eps,
             unbiased=self.running_variance == "unbiased",
-            activation=self.activation,
+            activation=activation,
         )
 
-    def folded(self) -> ops.Finish:
-        """In eval, what it does to each channel after a convolution.
+    def folded(self, activation: str | None = None) -> ops.Finish:
+        """In eval, what it and an activation do to each channel after a convolution.
 
         Raises:
             ValueError: it normalises with the batch's statistics, in training or without running
@@ -153,7 +158,7 @@ class _BatchNorm(AnyBatchNorm):
         except KeyError:  # what prunes a module or reparametrizes it leaves plain attributes
             weight, bias = self.weight, self.bias
         running_var = buffers["running_var"]
-        return ops.Finish(weight, bias, self.activation, mean, running_var, self.eps)
+        return ops.Finish(weight, bias, activation, mean, running_var, self.eps)
 
     @property
     def _uses_batch_statistics(self) -> bool:
@@ -190,8 +195,6 @@ class _BatchNorm(AnyBatchNorm):
         text = str(super().extra_repr())  # type: ignore[no-untyped-call]
         if self.running_variance != "unbiased":
             text += f", running_variance={self.running_variance!r}"
-        if self.activation is not None:
-            text += f", activation={self.activation!r}"
         return text
 
 
@@ -210,7 +213,6 @@ class BatchNorm2d(_BatchNorm, torch.nn.BatchNorm2d):
         bias: False learns the weight alone.
         running_variance: ``"unbiased"`` keeps the variance divided by n − 1 (PyTorch),
             ``"biased"`` by n (TensorFlow), n the values per channel.
-        activation: a name of ``ops.ACTIVATIONS`` to apply in the same pass, such as ``"relu"``.
 
     Shape:
         (N, C, H, W) to the same.
@@ -242,9 +244,9 @@ class BatchNorm2d(_BatchNorm, torch.nn.BatchNorm2d):
         Ioffe and Szegedy, "Batch Normalization" (2015), algorithms 1 and 2.
 
     Example:
-        >>> layer = BatchNorm2d(1, activation="relu")
+        >>> layer = BatchNorm2d(1)
         >>> layer(torch.tensor([-1.0, 1.0]).reshape(2, 1, 1, 1)).flatten()
-        tensor([0.0000, 1.0000], grad_fn=<ViewBackward0>)
+        tensor([-1.0000,  1.0000], grad_fn=<ViewBackward0>)
     """
 
 
@@ -261,7 +263,6 @@ class BatchNorm1d(_BatchNorm, torch.nn.BatchNorm1d):
         dtype: of parameters and statistics.
         bias: False learns the weight alone.
         running_variance: ``"unbiased"`` or ``"biased"``.
-        activation: a name of ``ops.ACTIVATIONS``.
 
     Shape:
         (N, C) or (N, C, L) to the same.

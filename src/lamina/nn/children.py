@@ -27,26 +27,11 @@ def is_plain(child: torch.nn.Module, kinds: tuple[type[torch.nn.Module], ...]) -
         buffers that were taken away or are of a tensor subclass: then it has to be called.
     """
     # Pruning and the older normalisations make the weight an attribute.
-    return _is_untouched(child, kinds) and "weight" in child._parameters
+    return is_untouched(child, kinds) and "weight" in child._parameters
 
 
-def flattened(module: torch.nn.Module) -> list[torch.nn.Module]:
-    """The layers that a Sequential calls one after the other, those of Sequentials in it as well.
-
-    One that has to be called itself, for its hooks say, stands for its layers; what is no
-    Sequential stands for itself.
-    """
-    if not _is_untouched(module, (torch.nn.Sequential,)):
-        return [module]
-    return [
-        layer
-        for child in module._modules.values()
-        if child is not None
-        for layer in flattened(child)
-    ]
-
-
-def _is_untouched(child: torch.nn.Module, kinds: tuple[type[torch.nn.Module], ...]) -> bool:
+def is_untouched(child: torch.nn.Module, kinds: tuple[type[torch.nn.Module], ...]) -> bool:
+    """``is_plain`` of a layer that may have no weight."""
     if type(child) not in kinds:
         return False
     state = vars(child)

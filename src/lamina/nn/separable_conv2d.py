@@ -18,11 +18,12 @@ from lamina.nn.batch_norm2d import BatchNorm2d
 from lamina.nn.children import is_plain
 from lamina.nn.conv2d import Conv2d, PointwiseConv2d
 from lamina.nn.depthwise_conv2d import DepthwiseConv2d
+from lamina.nn.sequential import ACTIVATIONS, pair, run
 from lamina.ops.runtime.torch_private import hooks_on_every_module, script_tracer
 from lamina.theory import separable_conv2d as theory
 from lamina.theory.cost import Cost
 from lamina.theory.shapes import Direction, ImageShape, Padding, Pair, image_shape
-from lamina.theory.validation import positive_int
+from lamina.theory.validation import one_of, positive_int
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -183,6 +184,13 @@ class SeparableConv2d(torch.nn.Module):
         return text if self.pointwise.bias is not None else text + ", bias=False"
 
 
+def _activation(name: str | None) -> torch.nn.Module | None:
+    if name is None:
+        return None
+    by_name = {name: kind for kind, name in ACTIVATIONS.items()}
+    return by_name[one_of(name, "activation", by_name)]()
+
+
 class SeparableBlock(torch.nn.Module):
     """A separable convolution as networks have it: both parts normalised and activated.
 
@@ -207,7 +215,7 @@ class SeparableBlock(torch.nn.Module):
 
     Parameters:
         expand, depthwise, pointwise: convolutions without bias; expand_norm, depthwise_norm,
-        pointwise_norm: ``BatchNorm2d``. The two of the expansion are None at 1.
+        pointwise_norm: ``BatchNorm2d``. Those of the expansion are None at 1.
 
     Cost:
         The sum of its layers'; in inference the bytes of what lies between them are not moved.
@@ -250,11 +258,14 @@ class SeparableBlock(torch.nn.Module):
         hidden = in_channels * positive_int(expansion, "expansion")
         expands = expansion != 1
         self.expand = PointwiseConv2d(in_channels, hidden, bias=False) if expands else None
-        self.expand_norm = BatchNorm2d(hidden, activation=activation) if expands else None
+        self.expand_norm = BatchNorm2d(hidden) if expands else None
+        self.expand_activation = _activation(activation) if expands else None
         self.depthwise = DepthwiseConv2d(hidden, kernel_size, stride, padding, bias=False)
-        self.depthwise_norm = BatchNorm2d(hidden, activation=activation)
+        self.depthwise_norm = BatchNorm2d(hidden)
+        self.depthwise_activation = _activation(activation)
         self.pointwise = PointwiseConv2d(hidden, out_channels, bias=False)
-        self.pointwise_norm = BatchNorm2d(out_channels, activation=last_activation)
+        self.pointwise_norm = BatchNorm2d(out_channels)
+        self.pointwise_activation = _activation(last_activation)
         if shortcut and (in_channels != out_channels or self.depthwise.stride != (1, 1)):
             raise ValueError(
                 "shortcut needs stride 1 and as many channels out as in, got stride "
@@ -271,23 +282,13 @@ class SeparableBlock(torch.nn.Module):
         """Parameters, operations and bytes of one call of the layers; or of their backward pass."""
         total, shape = Cost(), tuple(input_shape)
         for layer in self.children():
-            assert isinstance(layer, (Conv2d, DepthwiseConv2d, BatchNorm2d))
-            total, shape = total + layer.cost(shape, direction), layer.output_shape(shape)
+            own = cast(Any, layer)
+            total, shape = total + own.cost(shape, direction), own.output_shape(shape)
         return total
 
     def forward(self, input: Float[Tensor, "N C H W"]) -> Float[Tensor, "N M Ho Wo"]:
         """The block of ``input``."""
-        layers = (
-            self.expand,
-            self.expand_norm,
-            self.depthwise,
-            self.depthwise_norm,
-            self.pointwise,
-            self.pointwise_norm,
-        )
-        return apply_block(
-            input, [layer for layer in layers if layer is not None], shortcut=self.shortcut
-        )
+        return apply_block(input, [*self.children()], shortcut=self.shortcut)
 
     def extra_repr(self) -> str:
         """What the layers inside do not say."""
@@ -304,52 +305,67 @@ def apply_block(x: Tensor, layers: Sequence[torch.nn.Module], *, shortcut: bool 
     Args:
         x: (N, C, H, W).
         layers: for the one op a depthwise and a pointwise convolution, neither with a bias, each
-            with a normalisation behind it; in front of them perhaps another pointwise pair.
+            with a normalisation and perhaps an activation behind it; in front of them perhaps
+            another pointwise convolution with such.
         shortcut: add x to the result.
 
     Returns:
         (N, out_channels, H', W').
     """
     is_watched = torch.is_grad_enabled() or script_tracer() is not None or hooks_on_every_module()
-    if not is_watched and _can_be_one_op(layers):
-        *expand, depthwise, depthwise_norm, pointwise, pointwise_norm = cast(Any, layers)
-        expand_conv, expand_norm = expand or (None, None)
+    stages = None if is_watched else _stages(layers)
+    if stages is not None:
+        *expand, (depthwise, depthwise_finish), (pointwise, pointwise_finish) = stages
+        expand_conv, expand_finish = expand[0] if expand else (None, ops.Finish())
         return ops.separable_block(
             x,
             depthwise.weight,
             pointwise.weight,
             stride=depthwise.stride,
             padding=depthwise.padding,
-            depthwise=depthwise_norm.folded(),
-            pointwise=pointwise_norm.folded(),
+            depthwise=depthwise_finish,
+            pointwise=pointwise_finish,
             expand_weight=None if expand_conv is None else expand_conv.weight,
-            expand=ops.Finish() if expand_norm is None else expand_norm.folded(),
+            expand=expand_finish,
             shortcut=shortcut,
             dilation=depthwise.dilation,
         )
-    y = x
-    for layer in layers:
-        y = layer(y)
+    y: Tensor = run(layers, x)
     return x + y if shortcut else y
 
 
-def _can_be_one_op(layers: Sequence[torch.nn.Module]) -> bool:
-    if len(layers) not in (4, 6):
-        return False
-    *expand, depthwise, pointwise = layers[::2]
+_Stage = tuple[Any, ops.Finish]
+"""A convolution, and what follows it."""
+
+
+def _stages(layers: Sequence[torch.nn.Module]) -> list[_Stage] | None:
+    """The convolutions of one op, or None where the layers are something else."""
+    stages: list[_Stage] = []
+    rest = [*layers]
+    while rest:
+        if len(rest) < 2 or not _can_be_folded(rest[1]):
+            return None
+        convolution, norm, *rest = rest
+        name = pair(norm, rest[0]) if rest else None
+        rest = rest[1:] if name else rest
+        stages.append((convolution, cast(BatchNorm2d, norm).folded(name)))
+    if len(stages) not in (2, 3):
+        return None
+    *expand, depthwise, pointwise = [convolution for convolution, _ in stages]
     if not _is_depthwise(depthwise):
-        return False
+        return None
     if depthwise.depth_multiplier != 1 or depthwise.padding_mode != "zeros":
-        return False
+        return None
     for convolution in (*expand, pointwise):
         if not _is_pointwise(convolution) or convolution._parameters["bias"] is not None:
-            return False
-    for norm in layers[1::2]:
-        if not is_plain(norm, (BatchNorm2d,)) or norm.training:
-            return False
-        if norm._buffers["running_mean"] is None or norm._buffers["running_var"] is None:
-            return False
-    return True
+            return None
+    return stages
+
+
+def _can_be_folded(norm: torch.nn.Module) -> bool:
+    if not is_plain(norm, (BatchNorm2d,)) or norm.training:
+        return False
+    return norm._buffers["running_mean"] is not None and norm._buffers["running_var"] is not None
 
 
 def _is_depthwise(child: torch.nn.Module) -> TypeGuard[DepthwiseConv2d]:

@@ -1,19 +1,19 @@
 """The layers of the user's own model exchanged for lamina's, and the plain model back.
 
-``lamina.optimize(model)`` exchanges every layer of torch.nn that lamina has, lets a batch
-normalisation apply the activation behind it, and says what it left and why.
+``lamina.optimize(model)`` exchanges every layer of torch.nn that lamina has, lets a Sequential run
+batch normalisation and activation in one pass, and says what it left and why.
 ``lamina.restore(model)`` undoes it.
 """
 
 from __future__ import annotations
 
 import copy as _copy
-from collections.abc import Sequence
 from typing import TypeVar
 
 import torch
 
-from lamina.optimiser.calls import calls_of
+from lamina import nn
+from lamina.optimiser import composite, one_pass
 from lamina.optimiser.exchange import (
     EXCHANGES,
     PLAIN,
@@ -22,9 +22,7 @@ from lamina.optimiser.exchange import (
     is_candidate,
     obstacle,
 )
-from lamina.optimiser.fused import fuse as _fuse
-from lamina.optimiser.fused import is_fused, unfuse
-from lamina.optimiser.fusion import Pair, find_pairs, why_not
+from lamina.optimiser.layout import to_channels_last, to_contiguous
 from lamina.optimiser.report import Report, Row
 
 __all__ = ["Report", "Row", "optimize", "restore"]
@@ -43,24 +41,23 @@ def optimize(
         model: any module, on any device, in any mode: torchvision-style, timm-style, a
             Sequential, your own. The rules of what is exchanged are in Notes.
         channels_last: bring the convolutions' weights into the memory format in which they run
-            fastest; the images follow them through the model.
+            fastest; the images follow them through the model. As with torch's own
+            ``to(memory_format=...)``, a ``forward`` that takes a ``view`` of such an image raises,
+            and an optimiser with ``fused=True`` has to be made afterwards.
         copy: False changes ``model`` itself and returns it, so that its parameters stay the same
             objects and an optimiser made before goes on; True leaves it and returns a changed
             copy with weights of its own.
-        fuse: let a batch normalisation apply the activation behind it in the same pass over
-            memory. The module of the activation stays under its name and passes its input on, so
-            whoever asks for what the normalisation returned gets the activated value: hooks that
-            are there already keep the pair from being fused; add others before, or say False.
+        fuse: let every Sequential run a batch normalisation and the activation beside it in one
+            pass over memory. Both stay what they are, for whoever calls, hooks or replaces them.
 
     Returns:
-        The model, its class and its state_dict unchanged. ``model.lamina_report`` is a `Report`:
-        a row per layer with what it was, what it is and, where it was left, why.
+        The model, its state_dict unchanged. ``model.lamina_report`` is a `Report`: a row per layer
+        with what it was, what it is and, where it was left, why.
 
     Notes:
         Exchanged are layers whose class is exactly torch.nn's. Left are subclasses, layers that
         are parametrized, quantised, without a size yet, changed after they were made or hooked.
-        Fused are pairs that ``torch.fx`` shows to be one: see ``docs/optimize.md``. Outputs and
-        gradients differ by rounding alone; dropout draws other masks of the same law.
+        Outputs and gradients differ by rounding alone; dropout draws other masks of the same law.
 
     Raises:
         TypeError: ``model`` is no module.
@@ -78,43 +75,44 @@ def optimize(
     _check(model)
     if copy:
         model = _copy.deepcopy(model)
-    everything = dict(model.named_modules())
-    layers = {name: module for name, module in everything.items() if is_candidate(module)}
-    before = {name: type(module) for name, module in layers.items()}
-    notes = {name: obstacle(module) for name, module in layers.items()}
-    for name, module in layers.items():
-        if notes[name] is None:
+    layers = {name: module for name, module in model.named_modules() if is_candidate(module)}
+    before = {module: type(module) for module in layers.values()}
+    notes = {module: obstacle(module) for module in layers.values()}
+    for module, note in notes.items():
+        if note is None:
             exchange(module, EXCHANGES[type(module)])
-    pairs: list[Pair] = []
-    if fuse and len(everything) > 1:
-        calls = calls_of(model)
-        pairs = find_pairs(everything, calls)
-        notes |= {name: notes[name] or why_not(name, everything, calls) for name in layers}
-        notes |= _notes_on(pairs, before)
-        for pair in pairs:
-            _fuse(layers[pair.norm], layers[pair.activation], pair.formula, shared=pair.shared)
-    if channels_last:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    fused = {name for pair in pairs for name in (pair.norm, pair.activation)}
+    pairs = one_pass.join(model) if fuse else {}
+    if fuse:
+        notes |= {m: notes.get(m) or note for m, note in one_pass.why_apart(model).items()}
+    partners = pairs | {activation: norm for norm, activation in pairs.items()}
+    names = {module: repr(name) for name, module in layers.items()}
+    notes |= {
+        m: f"in one pass with the {before[p].__name__} {names[p]}" for m, p in partners.items()
+    }
+    previous: Report | None = vars(model).get(_REPORT)
+    moved = to_channels_last(model) if channels_last else ()
     rows = tuple(
         Row(
             name or "(model)",
-            before[name].__name__,
-            None if type(module) is before[name] else _shown(type(module)),
-            notes[name] or "",
-            name in fused,
+            before[module].__name__,
+            None if type(module) is before[module] else f"lamina.nn.{type(module).__name__}",
+            notes[module] or "",
+            module in partners,
         )
         for name, module in layers.items()
     )
-    setattr(model, _REPORT, Report(type(model).__name__, rows, len(pairs), channels_last))
+    moved += previous.channels_last if previous else ()
+    setattr(model, _REPORT, Report(type(model).__name__, rows, len(pairs), moved))
     return model
 
 
 def restore(model: Model) -> Model:
     """Give a model its torch.nn layers back, in place: what `optimize` did, undone.
 
-    Layers of lamina.nn that the model was built from become torch.nn's too. Parameters, buffers,
-    hooks and the mode stay; the weights' memory format becomes what it was.
+    Layers of lamina.nn that the model was built from become torch.nn's too, those that torch.nn has
+    in pieces their pieces: a ``SeparableConv2d`` is a ``Sequential`` with a depthwise and a
+    pointwise convolution. Parameters, buffers, hooks, the mode and the entries of the state_dict
+    stay; the weights' memory format becomes what it was.
 
     Args:
         model: any module.
@@ -136,33 +134,23 @@ def restore(model: Model) -> Model:
     ours = {
         name: module
         for name, module in model.named_modules()
-        if type(module).__module__.startswith(("lamina.nn.", "lamina.optimiser."))
+        if type(module).__module__.startswith("lamina.nn.") and type(module) is not nn.Sequential
     }
     for name, module in ours.items():
-        if not is_fused(module) and (problem := inexpressible(module)):
+        is_composite = type(module) in composite.COMPOSITES
+        problem = composite.why_not(module) if is_composite else inexpressible(module)
+        if problem:
             raise ValueError(f"restore: layer {name or '(model)'!r} cannot be plain: {problem}")
     for module in ours.values():
-        unfuse(module)
-        exchange(module, PLAIN[type(module)])
-    report = vars(model).pop(_REPORT, None)
-    if report is not None and report.channels_last:
-        model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        if type(module) in composite.COMPOSITES:
+            composite.take_apart(module)
+        else:
+            exchange(module, PLAIN[type(module)])
+    one_pass.part(model)
+    report: Report | None = vars(model).pop(_REPORT, None)
+    if report is not None:
+        to_contiguous(model, report.channels_last)
     return model
-
-
-def _shown(kind: type[torch.nn.Module]) -> str:
-    """A layer that anyone can make by its public name, one of ours by its own."""
-    return f"lamina.nn.{kind.__name__}" if kind in PLAIN else kind.__name__
-
-
-def _notes_on(pairs: Sequence[Pair], before: dict[str, type[torch.nn.Module]]) -> dict[str, str]:
-    notes = {}
-    for pair in pairs:
-        notes[pair.norm] = f"applies the {before[pair.activation].__name__} {pair.activation!r}"
-        names = ", ".join(repr(p.norm) for p in pairs if p.activation == pair.activation)
-        rest = ", activates its other calls" if pair.shared else ""
-        notes[pair.activation] = f"applied by {names}{rest}"
-    return notes
 
 
 def _check(model: object) -> None:

@@ -64,7 +64,7 @@ def has_hooks(module: torch.nn.Module) -> bool:
 
 def is_candidate(module: torch.nn.Module) -> bool:
     """Whether a report should speak of it: a layer that does something, not what holds layers."""
-    if type(module) in (torch.nn.Identity, torch.nn.Sequential, torch.nn.ModuleList):
+    if type(module) in (torch.nn.Identity, torch.nn.Sequential, nn.Sequential, torch.nn.ModuleList):
         return False
     return isinstance(module, tuple(EXCHANGES)) or next(module.children(), None) is None
 

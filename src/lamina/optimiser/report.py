@@ -23,7 +23,7 @@ class Row:
         name: its qualified name; ``"(model)"`` for the model itself.
         before: its class before.
         after: what it is now; None where it was left.
-        note: what it was fused with, or why the layer was left or not fused; "" for nothing.
+        note: what it is fused with, or why the layer was left or not fused; "" for nothing.
         fused: whether it is half of a pair of normalisation and activation.
     """
 
@@ -41,14 +41,14 @@ class Report:
     Args:
         model: class of the model.
         rows: in the order of ``named_modules``.
-        fused: how many pairs of normalisation and activation became one.
-        channels_last: whether the weights were brought into that memory format.
+        fused: how many pairs of normalisation and activation run in one pass.
+        channels_last: layers whose weight was brought into that memory format.
     """
 
     model: str
     rows: tuple[Row, ...]
     fused: int = 0
-    channels_last: bool = False
+    channels_last: tuple[str, ...] = ()
 
     @property
     def exchanged(self) -> list[Row]:
