@@ -6,7 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PYTHON ?= python3
 
-KERNEL_SOURCES := $(shell find kernels bindings -name '*.cc' -o -name '*.h' -o -name 'CMakeLists.txt') CMakeLists.txt
+KERNEL_SOURCES := $(shell find kernels bindings -name '*.cc' -o -name '*.h' -o -name '*.in' -o -name '*.cmake' -o -name CMakeLists.txt) CMakeLists.txt
 PIP_INSTALL    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 help:
@@ -76,6 +76,16 @@ kernels-test-threads: $(VENV)/.tools
 	$(CMAKE_WITH) -S kernels -B build/kernels-threads -DLAMINA_SANITIZE=thread >/dev/null
 	$(BIN)/cmake --build build/kernels-threads
 	$(BIN)/ctest --test-dir build/kernels-threads --output-on-failure
+
+# What an edit breaks most often, in two minutes: formulas, reports, rules of the house, and each
+# kind of layer against PyTorch's.
+quick: $(VENV)/.developer build/.native-here
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -m "not slow" tests/test_architecture.py tests/theory tests/report \
+	  tests/inspector/test_count.py $(filter-out %test_every_layer.py %test_block_memory.py \
+	  %test_bad_input.py %test_module_info.py,$(wildcard tests/nn/test_*.py))
 
 test: lint kernels-test build/.native
 	$(BIN)/python -m pytest -m "not slow"

@@ -182,7 +182,7 @@ def test_a_forked_child_has_tensors_of_its_own():
 def test_a_tensor_may_outlive_the_interpreter():
     script = (
         "import builtins, torch\n"
-        "from lamina.ops import memory\n"
+        "from lamina.ops.runtime import memory\n"
         "builtins.kept = memory.empty((1 << 20,), torch.zeros(1)).fill_(1.0)\n"
         "torch.kept = builtins.kept[5:]\n"
     )
