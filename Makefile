@@ -19,10 +19,10 @@ help:
 	@echo "make dist       build sdist and wheel, try each in a fresh environment"
 	@echo "make docs       execute the pages' examples and build them into site/"
 
-# What compiles the kernels; then what the commands need; then what work on lamina needs.
+# What compiles and packs; then what the commands need; then what work on lamina needs.
 $(VENV)/.tools: constraints.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP_INSTALL) scikit-build-core nanobind cmake ninja
+	$(PIP_INSTALL) build scikit-build-core nanobind cmake ninja
 	touch $@
 
 $(VENV)/.installed: $(VENV)/.tools
@@ -35,14 +35,15 @@ $(VENV)/.developer: $(VENV)/.installed
 
 # The native module, beside the Python sources; nothing where there is no C++ compiler. `.native`
 # has every instruction set of the processor's family, `.native-here` the scalar one and what this
-# processor runs; the first serves whoever asks for the second.
+# processor runs; the first serves whoever asks for the second. Ninja runs as many compilers as there
+# are cores, whatever `make --jobs` says, so it is not told.
 CMAKE_WITH := $(BIN)/cmake -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja
 define BUILD_NATIVE
 	@mkdir -p build
 	$(CMAKE_WITH) -S . -B build -DPython_EXECUTABLE=$(abspath $(BIN))/python -DLAMINA_INSTRUCTION_SETS=$(1) \
 	  >build/configure.log || (cat build/configure.log; exit 1)
 	@grep '^lamina:' build/configure.log || true
-	$(BIN)/cmake --build build
+	MAKEFLAGS= $(BIN)/cmake --build build
 endef
 
 build/.native: $(VENV)/.tools $(KERNEL_SOURCES)
@@ -98,7 +99,7 @@ bench: $(VENV)/.installed build/.native
 
 # An sdist and the wheel made from it, each installed into a fresh environment outside of here and
 # run there. The sdist's install compiles for this processor alone: the wheel has tried the others.
-dist: $(VENV)/.developer
+dist: $(VENV)/.tools
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
 	$(call TRY_DISTRIBUTION,dist/*.whl)
