@@ -182,6 +182,17 @@ def test_bad_input_is_one_line_exit_code_2_and_nothing_written(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("command", ["doctor --calibrate", "bench algorithms --growth"])
+def test_what_chooses_between_kernels_says_where_there_are_none(call, monkeypatch, command):
+    from lamina.ops.runtime import native
+
+    monkeypatch.setattr(native, "kernels", None)
+    code, out, err = call(*command.split())
+    assert (code, out) == (1, "")
+    assert err.endswith(": there are no native kernels to choose from\n")
+    assert err.count("\n") == 1
+
+
 @pytest.mark.parametrize("form", ["table", "json", "csv", "markdown", "html"])
 def test_a_full_disk_is_one_line(call, form):
     code, out, err = call(

@@ -313,6 +313,7 @@ def algorithms(
     if growth and (grid or out or markdown):
         raise InputError("growth: a measurement of its own; leave out --grid, --json, --markdown")
     check_out(out, markdown, figure)
+    _require_kernels("algorithms")
     if growth:
         from lamina.bench.figures import growth_figure
 
@@ -350,12 +351,10 @@ def doctor(
     from rich.console import Console
 
     from lamina.doctor import diagnose, show
-    from lamina.ops.runtime import native
     from lamina.ops.tuning import calibration
 
     if calibrate:
-        if not native.kernels:
-            raise RunError("calibrate: there are no native kernels to choose from")
+        _require_kernels("calibrate")
         before = calibration.current().measured
         if calibration.calibrate().measured in (None, before):
             raise RunError("calibrate: the machine is too busy, its times say nothing; try again")
@@ -382,6 +381,13 @@ def main(arguments: list[str] | None = None) -> None:
         where = ", ".join(str(name) for name in (error.filename, error.filename2) if name)
         said = error.strerror or str(error)
         _leave(2, f"{where}: {said}" if where else said)
+
+
+def _require_kernels(what: str) -> None:
+    from lamina.ops.runtime import native
+
+    if not native.kernels:
+        raise RunError(f"{what}: there are no native kernels to choose from")
 
 
 @contextmanager
