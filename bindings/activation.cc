@@ -12,32 +12,28 @@ using namespace activation;
 void bind_activation(nb::module_& module) {
   module.def(
       "activation_forward",
-      [](int function, Address x, int64_t size, float negative_slope, Address y) {
-        kernels(active_isa())
-            .forward(static_cast<Function>(function), at(x), size, negative_slope, at(y));
+      [](int function, Floats x, int64_t size, float negative_slope, Floats y) {
+        kernels(active_isa()).forward(static_cast<Function>(function), x, size, negative_slope, y);
       },
       "function"_a, "x"_a, "size"_a, "negative_slope"_a, "y"_a, Unlocked());
   module.def(
       "activation_forward_with_bits",
-      [](int function, Address x, int64_t size, float negative_slope, Address y, Address bits) {
+      [](int function, Floats x, int64_t size, float negative_slope, Floats y, Words bits) {
         kernels(active_isa())
-            .forward_with_bits(static_cast<Function>(function), at(x), size, negative_slope, at(y),
-                               at<uint32_t>(bits));
+            .forward_with_bits(static_cast<Function>(function), x, size, negative_slope, y, bits);
       },
       "function"_a, "x"_a, "size"_a, "negative_slope"_a, "y"_a, "bits"_a, Unlocked());
   module.def(
       "activation_backward",
-      [](int function, Address saved, Address dy, int64_t size, Address dx) {
-        kernels(active_isa())
-            .backward(static_cast<Function>(function), at(saved), at(dy), size, at(dx));
+      [](int function, Floats saved, Floats dy, int64_t size, Floats dx) {
+        kernels(active_isa()).backward(static_cast<Function>(function), saved, dy, size, dx);
       },
       "function"_a, "saved"_a, "dy"_a, "size"_a, "dx"_a, Unlocked());
   module.def(
       "activation_backward_of_bits",
-      [](int function, Address bits, Address dy, int64_t size, float negative_slope, Address dx) {
+      [](int function, Words bits, Floats dy, int64_t size, float negative_slope, Floats dx) {
         kernels(active_isa())
-            .backward_of_bits(static_cast<Function>(function), at<uint32_t>(bits), at(dy), size,
-                              negative_slope, at(dx));
+            .backward_of_bits(static_cast<Function>(function), bits, dy, size, negative_slope, dx);
       },
       "function"_a, "bits"_a, "dy"_a, "size"_a, "negative_slope"_a, "dx"_a, Unlocked());
 }

@@ -1,5 +1,5 @@
-// Each kind binds itself into the module. Tensors arrive as addresses: src/lamina/ops has made
-// sure of type, device, density and size, and keeps the tensors alive during the call.
+// Each kind binds itself into the module. A tensor arrives as the address of its elements, which
+// src/lamina/ops has checked for size and density; the caller holds the tensor during the call.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -8,12 +8,28 @@
 
 namespace lamina {
 
-using Address = uintptr_t;  // of a tensor's first element; 0 stands for no tensor
+// The elements of a PyTorch tensor, or null for None. What is anything else than plain memory of
+// this type - another type or device, a sparse or nested tensor, one with the negative or
+// conjugate bit - is refused.
+template <typename T>
+struct Elements {
+  T* data = nullptr;
+  operator T*() const { return data; }
+};
 
-template <typename T = float>
-T* at(Address address) {
-  return reinterpret_cast<T*>(address);
-}
+using Floats = Elements<float>;
+using Bytes = Elements<uint8_t>;
+using Words = Elements<uint32_t>;  // int32 for PyTorch
+
+// How PyTorch calls a tensor of these elements.
+template <typename T>
+inline constexpr const char* tensor_type = nullptr;
+template <>
+inline constexpr const char* tensor_type<float> = "FloatTensor";
+template <>
+inline constexpr const char* tensor_type<uint8_t> = "ByteTensor";
+template <>
+inline constexpr const char* tensor_type<uint32_t> = "IntTensor";
 
 using Unlocked = nanobind::call_guard<nanobind::gil_scoped_release>;
 
@@ -28,3 +44,31 @@ void bind_roofline(nanobind::module_& module);
 void bind_separable_conv2d(nanobind::module_& module);
 
 }  // namespace lamina
+
+namespace nanobind::detail {
+
+template <typename T>
+struct type_caster<lamina::Elements<T>> {
+  NB_TYPE_CASTER(lamina::Elements<T>, const_name("torch.Tensor"))
+
+  bool from_python(handle source, uint8_t, cleanup_list*) noexcept {
+    if (source.is_none())
+      return true;  // it comes as far as this where an argument's .none() lets it
+    // For the life of the process, as PyTorch is.
+    static PyObject* const type =
+        module_::import_("torch").attr(lamina::tensor_type<T>).inc_ref().ptr();
+    static PyObject* const data_ptr = PyUnicode_InternFromString("data_ptr");
+    object address;
+    // A tensor without memory, as tracers use, answers by an error.
+    if (PyObject_IsInstance(source.ptr(), type) == 1)
+      address = steal(PyObject_CallMethodNoArgs(source.ptr(), data_ptr));
+    if (!address.is_valid()) {
+      PyErr_Clear();
+      return false;
+    }
+    value.data = static_cast<T*>(PyLong_AsVoidPtr(address.ptr()));
+    return true;
+  }
+};
+
+}  // namespace nanobind::detail

@@ -30,8 +30,8 @@ static Shape shape_of(Extents extents, Pair size, Pair output_size, Pair kernel_
 }
 
 template <typename T>
-static Filter<T> filter(Address address, const Strides& strides) {
-  return {at<T>(address), strides[0], strides[1], strides[2], strides[3]};
+static Filter<T> filter(Floats weight, const Strides& strides) {
+  return {weight, strides[0], strides[1], strides[2], strides[3]};
 }
 
 static const Passes& passes(const std::string& algorithm, const Pair& kernel_size,
@@ -49,40 +49,39 @@ static const Passes& passes(const std::string& algorithm, const Pair& kernel_siz
 void bind_conv2d(nb::module_& module) {
   module.def(
       "conv2d_forward",
-      [](const std::string& algorithm, Address x, Address weight, Strides strides, Address scale,
-         Address shift, Extents extents, Pair size, Pair output_size, Pair kernel_size, Pair stride,
-         Pair padding_before, Pair dilation, int activation, float negative_slope, Address y) {
+      [](const std::string& algorithm, Floats x, Floats weight, Strides strides, Floats scale,
+         Floats shift, Extents extents, Pair size, Pair output_size, Pair kernel_size, Pair stride,
+         Pair padding_before, Pair dilation, int activation, float negative_slope, Floats y) {
         passes(algorithm, kernel_size, stride)
             .forward(
-                at(x), filter<const float>(weight, strides),
+                x, filter<const float>(weight, strides),
                 shape_of(extents, size, output_size, kernel_size, stride, padding_before, dilation),
-                {at(scale), at(shift), {static_cast<Activation>(activation), negative_slope}},
-                at(y));
+                {scale, shift, {static_cast<Activation>(activation), negative_slope}}, y);
       },
-      "algorithm"_a, "x"_a, "weight"_a, "weight_strides"_a, "scale"_a, "shift"_a, "extents"_a,
-      "size"_a, "output_size"_a, "kernel_size"_a, "stride"_a, "padding_before"_a, "dilation"_a,
-      "activation"_a, "negative_slope"_a, "y"_a, Unlocked());
+      "algorithm"_a, "x"_a, "weight"_a, "weight_strides"_a, "scale"_a.none(), "shift"_a.none(),
+      "extents"_a, "size"_a, "output_size"_a, "kernel_size"_a, "stride"_a, "padding_before"_a,
+      "dilation"_a, "activation"_a, "negative_slope"_a, "y"_a, Unlocked());
   module.def(
       "conv2d_input_gradient",
-      [](const std::string& algorithm, Address dy, Address weight, Strides strides, Extents extents,
+      [](const std::string& algorithm, Floats dy, Floats weight, Strides strides, Extents extents,
          Pair size, Pair output_size, Pair kernel_size, Pair stride, Pair padding_before,
-         Pair dilation, Address dx) {
+         Pair dilation, Floats dx) {
         passes(algorithm, kernel_size, stride)
             .input_gradient(
-                at(dy), filter<const float>(weight, strides),
+                dy, filter<const float>(weight, strides),
                 shape_of(extents, size, output_size, kernel_size, stride, padding_before, dilation),
-                at(dx));
+                dx);
       },
       "algorithm"_a, "dy"_a, "weight"_a, "weight_strides"_a, "extents"_a, "size"_a, "output_size"_a,
       "kernel_size"_a, "stride"_a, "padding_before"_a, "dilation"_a, "dx"_a, Unlocked());
   module.def(
       "conv2d_weight_gradient",
-      [](const std::string& algorithm, Address x, Address dy, Extents extents, Pair size,
+      [](const std::string& algorithm, Floats x, Floats dy, Extents extents, Pair size,
          Pair output_size, Pair kernel_size, Pair stride, Pair padding_before, Pair dilation,
-         Address gradient, Strides strides) {
+         Floats gradient, Strides strides) {
         passes(algorithm, kernel_size, stride)
             .weight_gradient(
-                at(x), at(dy),
+                x, dy,
                 shape_of(extents, size, output_size, kernel_size, stride, padding_before, dilation),
                 filter<float>(gradient, strides));
       },
@@ -90,14 +89,14 @@ void bind_conv2d(nb::module_& module) {
       "stride"_a, "padding_before"_a, "dilation"_a, "gradient"_a, "gradient_strides"_a, Unlocked());
   module.def(
       "to_channels_last",
-      [](Address x, int64_t images, int64_t channels, int64_t pixels, Address y) {
-        kernels(active_isa()).to_channels_last(at(x), images, channels, pixels, at(y));
+      [](Floats x, int64_t images, int64_t channels, int64_t pixels, Floats y) {
+        kernels(active_isa()).to_channels_last(x, images, channels, pixels, y);
       },
       "x"_a, "images"_a, "channels"_a, "pixels"_a, "y"_a, Unlocked());
   module.def(
       "from_channels_last",
-      [](Address x, int64_t images, int64_t channels, int64_t pixels, Address y) {
-        kernels(active_isa()).from_channels_last(at(x), images, channels, pixels, at(y));
+      [](Floats x, int64_t images, int64_t channels, int64_t pixels, Floats y) {
+        kernels(active_isa()).from_channels_last(x, images, channels, pixels, y);
       },
       "x"_a, "images"_a, "channels"_a, "pixels"_a, "y"_a, Unlocked());
 }

@@ -28,34 +28,35 @@ static Shape shape_of(std::array<int64_t, 3> extents, Pair size, Pair output_siz
 void bind_depthwise_conv2d(nb::module_& module) {
   module.def(
       "depthwise_conv2d_forward",
-      [](Address x, Address weight, Address bias, std::array<int64_t, 3> extents, Pair size,
+      [](Floats x, Floats weight, Floats bias, std::array<int64_t, 3> extents, Pair size,
          Pair output_size, Pair kernel_size, Pair stride, Pair padding_before, Pair dilation,
-         bool channels_last, int activation, float negative_slope, Address y) {
+         bool channels_last, int activation, float negative_slope, Floats y) {
         kernels(active_isa())
-            .forward(at(x), at(weight), at(bias),
+            .forward(x, weight, bias,
                      shape_of(extents, size, output_size, kernel_size, stride, padding_before,
                               dilation, channels_last),
-                     {static_cast<Activation>(activation), negative_slope}, at(y));
+                     {static_cast<Activation>(activation), negative_slope}, y);
       },
-      "x"_a, "weight"_a, "bias"_a, "extents"_a, "size"_a, "output_size"_a, "kernel_size"_a,
+      "x"_a, "weight"_a, "bias"_a.none(), "extents"_a, "size"_a, "output_size"_a, "kernel_size"_a,
       "stride"_a, "padding_before"_a, "dilation"_a, "channels_last"_a, "activation"_a,
       "negative_slope"_a, "y"_a, Unlocked());
   module.def(
       "depthwise_conv2d_backward",
-      [](Address x, Address dy, Address weight, Address bias, std::array<int64_t, 3> extents,
-         Pair size, Pair output_size, Pair kernel_size, Pair stride, Pair padding_before,
-         Pair dilation, bool channels_last, int activation, float negative_slope,
-         Address gradient_x, Address gradient_weight, Address gradient_bias) {
+      [](Floats x, Floats dy, Floats weight, Floats bias, std::array<int64_t, 3> extents, Pair size,
+         Pair output_size, Pair kernel_size, Pair stride, Pair padding_before, Pair dilation,
+         bool channels_last, int activation, float negative_slope, Floats gradient_x,
+         Floats gradient_weight, Floats gradient_bias) {
         kernels(active_isa())
-            .backward(at(x), at(dy), at(weight), at(bias),
+            .backward(x, dy, weight, bias,
                       shape_of(extents, size, output_size, kernel_size, stride, padding_before,
                                dilation, channels_last),
-                      {static_cast<Activation>(activation), negative_slope}, at(gradient_x),
-                      at(gradient_weight), at(gradient_bias));
+                      {static_cast<Activation>(activation), negative_slope}, gradient_x,
+                      gradient_weight, gradient_bias);
       },
-      "x"_a, "dy"_a, "weight"_a, "bias"_a, "extents"_a, "size"_a, "output_size"_a, "kernel_size"_a,
-      "stride"_a, "padding_before"_a, "dilation"_a, "channels_last"_a, "activation"_a,
-      "negative_slope"_a, "gradient_x"_a, "gradient_weight"_a, "gradient_bias"_a, Unlocked());
+      "x"_a, "dy"_a, "weight"_a, "bias"_a.none(), "extents"_a, "size"_a, "output_size"_a,
+      "kernel_size"_a, "stride"_a, "padding_before"_a, "dilation"_a, "channels_last"_a,
+      "activation"_a, "negative_slope"_a, "gradient_x"_a.none(), "gradient_weight"_a.none(),
+      "gradient_bias"_a.none(), Unlocked());
 }
 
 }  // namespace lamina

@@ -21,23 +21,22 @@ static Law law_of(double p, uint64_t key, uint64_t call) {
 void bind_dropout(nb::module_& module) {
   module.def(
       "dropout_flat",
-      [](Address x, int64_t size, double p, uint64_t key, uint64_t call, Address y) {
-        kernels(active_isa()).flat(at(x), size, law_of(p, key, call), at(y));
+      [](Floats x, int64_t size, double p, uint64_t key, uint64_t call, Floats y) {
+        kernels(active_isa()).flat(x, size, law_of(p, key, call), y);
       },
       "x"_a, "size"_a, "p"_a, "key"_a, "call"_a, "y"_a, Unlocked());
   module.def(
       "dropout_planar",
-      [](Address x, int64_t images, int64_t channels, int64_t pixels, double p, uint64_t key,
-         uint64_t call, Address y) {
-        kernels(active_isa()).planar(at(x), images, channels, pixels, law_of(p, key, call), at(y));
+      [](Floats x, int64_t images, int64_t channels, int64_t pixels, double p, uint64_t key,
+         uint64_t call, Floats y) {
+        kernels(active_isa()).planar(x, images, channels, pixels, law_of(p, key, call), y);
       },
       "x"_a, "images"_a, "channels"_a, "pixels"_a, "p"_a, "key"_a, "call"_a, "y"_a, Unlocked());
   module.def(
       "dropout_scale",
-      [](Address x, Address factors, int64_t images, int64_t channels, int64_t pixels,
-         bool channels_last, Address y) {
-        kernels(active_isa())
-            .scale(at(x), at(factors), images, channels, pixels, channels_last, at(y));
+      [](Floats x, Floats factors, int64_t images, int64_t channels, int64_t pixels,
+         bool channels_last, Floats y) {
+        kernels(active_isa()).scale(x, factors, images, channels, pixels, channels_last, y);
       },
       "x"_a, "factors"_a, "images"_a, "channels"_a, "pixels"_a, "channels_last"_a, "y"_a,
       Unlocked());

@@ -13,7 +13,7 @@
 namespace nb = nanobind;
 
 NB_MODULE(_native, module) {
-  module.doc() = "lamina's kernels. Called by lamina.ops alone, which checks what comes in.";
+  module.doc() = "lamina's kernels. Called by lamina.ops alone, which checks shapes and densities.";
 
   lamina::active_isa();  // a wrong LAMINA_ISA is one error at import, not one in every layer
 

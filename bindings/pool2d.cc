@@ -29,37 +29,36 @@ static Geometry geometry(int64_t images, int64_t channels, const AxisNumbers& ro
 static void bind_windows(nb::module_& module) {
   module.def(
       "pool2d_max",
-      [](Address x, int64_t images, int64_t channels, AxisNumbers rows, AxisNumbers columns,
-         bool channels_last, Address y, Address places) {
-        active().max(at(x), geometry(images, channels, rows, columns, channels_last), at(y),
-                     at<uint8_t>(places));
+      [](Floats x, int64_t images, int64_t channels, AxisNumbers rows, AxisNumbers columns,
+         bool channels_last, Floats y, Bytes places) {
+        active().max(x, geometry(images, channels, rows, columns, channels_last), y, places);
       },
-      "x"_a, "images"_a, "channels"_a, "rows"_a, "columns"_a, "channels_last"_a, "y"_a, "places"_a,
-      Unlocked());
+      "x"_a, "images"_a, "channels"_a, "rows"_a, "columns"_a, "channels_last"_a, "y"_a,
+      "places"_a.none(), Unlocked());
   module.def(
       "pool2d_max_backward",
-      [](Address dy, Address places, int64_t images, int64_t channels, AxisNumbers rows,
-         AxisNumbers columns, bool channels_last, Address dx) {
-        active().max_gradient(at(dy), at<uint8_t>(places),
-                              geometry(images, channels, rows, columns, channels_last), at(dx));
+      [](Floats dy, Bytes places, int64_t images, int64_t channels, AxisNumbers rows,
+         AxisNumbers columns, bool channels_last, Floats dx) {
+        active().max_gradient(dy, places, geometry(images, channels, rows, columns, channels_last),
+                              dx);
       },
       "dy"_a, "places"_a, "images"_a, "channels"_a, "rows"_a, "columns"_a, "channels_last"_a,
       "dx"_a, Unlocked());
   module.def(
       "pool2d_average",
-      [](Address x, int64_t images, int64_t channels, AxisNumbers rows, AxisNumbers columns,
-         bool channels_last, bool count_padding, int64_t divisor, Address y) {
-        active().average(at(x), geometry(images, channels, rows, columns, channels_last),
-                         {count_padding, divisor}, at(y));
+      [](Floats x, int64_t images, int64_t channels, AxisNumbers rows, AxisNumbers columns,
+         bool channels_last, bool count_padding, int64_t divisor, Floats y) {
+        active().average(x, geometry(images, channels, rows, columns, channels_last),
+                         {count_padding, divisor}, y);
       },
       "x"_a, "images"_a, "channels"_a, "rows"_a, "columns"_a, "channels_last"_a, "count_padding"_a,
       "divisor"_a, "y"_a, Unlocked());
   module.def(
       "pool2d_average_backward",
-      [](Address dy, int64_t images, int64_t channels, AxisNumbers rows, AxisNumbers columns,
-         bool channels_last, bool count_padding, int64_t divisor, Address dx) {
-        active().average_gradient(at(dy), geometry(images, channels, rows, columns, channels_last),
-                                  {count_padding, divisor}, at(dx));
+      [](Floats dy, int64_t images, int64_t channels, AxisNumbers rows, AxisNumbers columns,
+         bool channels_last, bool count_padding, int64_t divisor, Floats dx) {
+        active().average_gradient(dy, geometry(images, channels, rows, columns, channels_last),
+                                  {count_padding, divisor}, dx);
       },
       "dy"_a, "images"_a, "channels"_a, "rows"_a, "columns"_a, "channels_last"_a, "count_padding"_a,
       "divisor"_a, "dx"_a, Unlocked());
@@ -68,31 +67,28 @@ static void bind_windows(nb::module_& module) {
 static void bind_whole_images(nb::module_& module) {
   module.def(
       "pool2d_global_average",
-      [](Address x, int64_t images, int64_t channels, int64_t pixels, bool channels_last,
-         Address y) {
-        active().global_average(at(x), {images, channels, pixels, channels_last}, at(y));
+      [](Floats x, int64_t images, int64_t channels, int64_t pixels, bool channels_last, Floats y) {
+        active().global_average(x, {images, channels, pixels, channels_last}, y);
       },
       "x"_a, "images"_a, "channels"_a, "pixels"_a, "channels_last"_a, "y"_a, Unlocked());
   module.def(
       "pool2d_global_average_backward",
-      [](Address dy, int64_t images, int64_t channels, int64_t pixels, bool channels_last,
-         Address dx) {
-        active().global_average_gradient(at(dy), {images, channels, pixels, channels_last}, at(dx));
+      [](Floats dy, int64_t images, int64_t channels, int64_t pixels, bool channels_last,
+         Floats dx) {
+        active().global_average_gradient(dy, {images, channels, pixels, channels_last}, dx);
       },
       "dy"_a, "images"_a, "channels"_a, "pixels"_a, "channels_last"_a, "dx"_a, Unlocked());
   module.def(
       "pool2d_global_max",
-      [](Address x, int64_t images, int64_t channels, int64_t pixels, bool channels_last,
-         Address y) {
-        active().global_max(at(x), {images, channels, pixels, channels_last}, at(y));
+      [](Floats x, int64_t images, int64_t channels, int64_t pixels, bool channels_last, Floats y) {
+        active().global_max(x, {images, channels, pixels, channels_last}, y);
       },
       "x"_a, "images"_a, "channels"_a, "pixels"_a, "channels_last"_a, "y"_a, Unlocked());
   module.def(
       "pool2d_global_max_backward",
-      [](Address x, Address y, Address dy, int64_t images, int64_t channels, int64_t pixels,
-         bool channels_last, Address dx) {
-        active().global_max_gradient(at(x), at(y), at(dy),
-                                     {images, channels, pixels, channels_last}, at(dx));
+      [](Floats x, Floats y, Floats dy, int64_t images, int64_t channels, int64_t pixels,
+         bool channels_last, Floats dx) {
+        active().global_max_gradient(x, y, dy, {images, channels, pixels, channels_last}, dx);
       },
       "x"_a, "y"_a, "dy"_a, "images"_a, "channels"_a, "pixels"_a, "channels_last"_a, "dx"_a,
       Unlocked());

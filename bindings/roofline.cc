@@ -23,16 +23,15 @@ void bind_roofline(nb::module_& module) {
       "rounds"_a, Unlocked());
   module.def(
       "roofline_copy",
-      [](Address x, int64_t size, Address y) { kernels(active_isa()).copy(at(x), size, at(y)); },
-      "x"_a, "size"_a, "y"_a, Unlocked());
+      [](Floats x, int64_t size, Floats y) { kernels(active_isa()).copy(x, size, y); }, "x"_a,
+      "size"_a, "y"_a, Unlocked());
   module.def(
-      "roofline_sum",
-      [](Address x, int64_t size) { return kernels(active_isa()).sum(at(x), size); }, "x"_a,
-      "size"_a, Unlocked());
+      "roofline_sum", [](Floats x, int64_t size) { return kernels(active_isa()).sum(x, size); },
+      "x"_a, "size"_a, Unlocked());
   module.def(
       "roofline_exchange",
-      [](Address x, int64_t size, int64_t rounds) {
-        kernels(active_isa()).exchange(at(x), size, rounds);
+      [](Floats x, int64_t size, int64_t rounds) {
+        kernels(active_isa()).exchange(x, size, rounds);
       },
       "x"_a, "size"_a, "rounds"_a, Unlocked());
 }

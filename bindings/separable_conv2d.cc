@@ -1,9 +1,11 @@
 #include "separable_conv2d/separable_conv2d.h"
 
 #include <nanobind/stl/array.h>
+#include <nanobind/stl/optional.h>
 
 #include <array>
 #include <cmath>
+#include <optional>
 #include <vector>
 
 #include "bindings.h"
@@ -15,18 +17,20 @@ namespace lamina {
 
 using namespace separable_conv2d;
 
-using Pair = std::array<int64_t, 2>;         // (height, width)
-using Extents = std::array<int64_t, 4>;      // images; input, middle and output channels
-using Layers = std::array<Address, 3>;       // expand, depthwise, project
-using Parameters = std::array<Address, 12>;  // scale, shift, mean and variance of each
+using Pair = std::array<int64_t, 2>;                  // (height, width)
+using Extents = std::array<int64_t, 4>;               // images; input, middle and output channels
+using Layers = std::array<std::optional<Floats>, 3>;  // expand, depthwise, project
+using Parameters =
+    std::array<std::optional<Floats>, 12>;  // scale, shift, mean and variance of each
 
 namespace {
 
 // A normalisation by running statistics is a scale and a shift too; `folded` holds them.
-Finish finish_of(const Address* parameters, int64_t channels, double eps, Epilogue epilogue,
-                 std::vector<float>& folded) {
-  const float *scale = at(parameters[0]), *shift = at(parameters[1]);
-  const float *mean = at(parameters[2]), *variance = at(parameters[3]);
+Finish finish_of(const std::optional<Floats>* parameters, int64_t channels, double eps,
+                 Epilogue epilogue, std::vector<float>& folded) {
+  const float *scale = parameters[0].value_or(Floats()), *shift = parameters[1].value_or(Floats());
+  const float *mean = parameters[2].value_or(Floats()),
+              *variance = parameters[3].value_or(Floats());
   if (!variance) return {scale, shift, epilogue};
   folded.resize(2 * static_cast<size_t>(channels));
   float* const scales = folded.data();
@@ -43,10 +47,10 @@ Finish finish_of(const Address* parameters, int64_t channels, double eps, Epilog
 void bind_separable_conv2d(nb::module_& module) {
   module.def(
       "separable_conv2d_forward",
-      [](Address x, Layers weights, Parameters parameters, std::array<double, 3> eps,
+      [](Floats x, Layers weights, Parameters parameters, std::array<double, 3> eps,
          Extents extents, Pair size, Pair output_size, Pair kernel_size, Pair stride,
          Pair padding_before, Pair dilation, bool shortcut, std::array<int, 3> activations,
-         float negative_slope, Address y) {
+         float negative_slope, Floats y) {
         const auto axis = [&](size_t of) {
           return Axis{size[of],   output_size[of], kernel_size[of],
                       stride[of], dilation[of],    padding_before[of]};
@@ -58,9 +62,10 @@ void bind_separable_conv2d(nb::module_& module) {
                            {static_cast<Activation>(activations[of]), negative_slope}, folded[of]);
         };
         kernels(active_isa())
-            .forward(at(x), {at(weights[0]), finish(0, middle)},
-                     {at(weights[1]), finish(1, middle)}, {at(weights[2]), finish(2, outputs)},
-                     {images, inputs, middle, outputs, axis(0), axis(1), shortcut}, at(y));
+            .forward(x, {weights[0].value_or(Floats()), finish(0, middle)},
+                     {weights[1].value_or(Floats()), finish(1, middle)},
+                     {weights[2].value_or(Floats()), finish(2, outputs)},
+                     {images, inputs, middle, outputs, axis(0), axis(1), shortcut}, y);
       },
       "x"_a, "weights"_a, "parameters"_a, "eps"_a, "extents"_a, "size"_a, "output_size"_a,
       "kernel_size"_a, "stride"_a, "padding_before"_a, "dilation"_a, "shortcut"_a, "activations"_a,

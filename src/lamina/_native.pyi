@@ -1,76 +1,92 @@
 """
-lamina's kernels. Called by lamina.ops alone, which checks what comes in.
+lamina's kernels. Called by lamina.ops alone, which checks shapes and densities.
 """
 
 from collections.abc import Sequence
+
+import torch
 
 def isa() -> str: ...
 def isas() -> dict[str, bool]: ...
 def kinds() -> list[str]: ...
 def compiler() -> str: ...
 def thread_count() -> int: ...
-def activation_forward(function: int, x: int, size: int, negative_slope: float, y: int) -> None: ...
-def activation_forward_with_bits(
-    function: int, x: int, size: int, negative_slope: float, y: int, bits: int
+def activation_forward(
+    function: int, x: torch.Tensor, size: int, negative_slope: float, y: torch.Tensor
 ) -> None: ...
-def activation_backward(function: int, saved: int, dy: int, size: int, dx: int) -> None: ...
+def activation_forward_with_bits(
+    function: int,
+    x: torch.Tensor,
+    size: int,
+    negative_slope: float,
+    y: torch.Tensor,
+    bits: torch.Tensor,
+) -> None: ...
+def activation_backward(
+    function: int, saved: torch.Tensor, dy: torch.Tensor, size: int, dx: torch.Tensor
+) -> None: ...
 def activation_backward_of_bits(
-    function: int, bits: int, dy: int, size: int, negative_slope: float, dx: int
+    function: int,
+    bits: torch.Tensor,
+    dy: torch.Tensor,
+    size: int,
+    negative_slope: float,
+    dx: torch.Tensor,
 ) -> None: ...
 def batch_norm2d_training(
-    x: int,
+    x: torch.Tensor,
     outer: int,
     channels: int,
     inner: int,
-    weight: int,
-    bias: int,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
     eps: float,
     activation: int,
     negative_slope: float,
-    mean: int,
-    variance: int,
-    y: int,
+    mean: torch.Tensor,
+    variance: torch.Tensor,
+    y: torch.Tensor,
 ) -> None: ...
 def batch_norm2d_update(
-    running_mean: int,
-    running_variance: int,
-    mean: int,
-    variance: int,
+    running_mean: torch.Tensor,
+    running_variance: torch.Tensor,
+    mean: torch.Tensor,
+    variance: torch.Tensor,
     channels: int,
     share: float,
     variance_share: float,
 ) -> None: ...
 def batch_norm2d_inference(
-    x: int,
+    x: torch.Tensor,
     outer: int,
     channels: int,
     inner: int,
-    mean: int,
-    variance: int,
-    weight: int,
-    bias: int,
+    mean: torch.Tensor,
+    variance: torch.Tensor,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
     eps: float,
     activation: int,
     negative_slope: float,
-    y: int,
+    y: torch.Tensor,
 ) -> None: ...
 def batch_norm2d_backward(
-    x: int,
-    dy: int,
+    x: torch.Tensor,
+    dy: torch.Tensor,
     outer: int,
     channels: int,
     inner: int,
-    mean: int,
-    variance: int,
-    weight: int,
-    bias: int,
+    mean: torch.Tensor,
+    variance: torch.Tensor,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
     eps: float,
     activation: int,
     negative_slope: float,
     batch_statistics: bool,
-    gradient_weight: int,
-    gradient_bias: int,
-    dx: int,
+    gradient_weight: torch.Tensor,
+    gradient_bias: torch.Tensor,
+    dx: torch.Tensor,
 ) -> None: ...
 def memory_is_supported() -> bool: ...
 def memory_allocate(
@@ -80,9 +96,9 @@ def memory_empty_cache() -> int: ...
 def memory_set_limit(bytes: int) -> None: ...
 def memory_statistics() -> dict[str, int]: ...
 def depthwise_conv2d_forward(
-    x: int,
-    weight: int,
-    bias: int,
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
     extents: Sequence[int],
     size: Sequence[int],
     output_size: Sequence[int],
@@ -93,13 +109,13 @@ def depthwise_conv2d_forward(
     channels_last: bool,
     activation: int,
     negative_slope: float,
-    y: int,
+    y: torch.Tensor,
 ) -> None: ...
 def depthwise_conv2d_backward(
-    x: int,
-    dy: int,
-    weight: int,
-    bias: int,
+    x: torch.Tensor,
+    dy: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
     extents: Sequence[int],
     size: Sequence[int],
     output_size: Sequence[int],
@@ -110,17 +126,17 @@ def depthwise_conv2d_backward(
     channels_last: bool,
     activation: int,
     negative_slope: float,
-    gradient_x: int,
-    gradient_weight: int,
-    gradient_bias: int,
+    gradient_x: torch.Tensor | None,
+    gradient_weight: torch.Tensor | None,
+    gradient_bias: torch.Tensor | None,
 ) -> None: ...
 def conv2d_forward(
     algorithm: str,
-    x: int,
-    weight: int,
+    x: torch.Tensor,
+    weight: torch.Tensor,
     weight_strides: Sequence[int],
-    scale: int,
-    shift: int,
+    scale: torch.Tensor | None,
+    shift: torch.Tensor | None,
     extents: Sequence[int],
     size: Sequence[int],
     output_size: Sequence[int],
@@ -130,12 +146,12 @@ def conv2d_forward(
     dilation: Sequence[int],
     activation: int,
     negative_slope: float,
-    y: int,
+    y: torch.Tensor,
 ) -> None: ...
 def conv2d_input_gradient(
     algorithm: str,
-    dy: int,
-    weight: int,
+    dy: torch.Tensor,
+    weight: torch.Tensor,
     weight_strides: Sequence[int],
     extents: Sequence[int],
     size: Sequence[int],
@@ -144,12 +160,12 @@ def conv2d_input_gradient(
     stride: Sequence[int],
     padding_before: Sequence[int],
     dilation: Sequence[int],
-    dx: int,
+    dx: torch.Tensor,
 ) -> None: ...
 def conv2d_weight_gradient(
     algorithm: str,
-    x: int,
-    dy: int,
+    x: torch.Tensor,
+    dy: torch.Tensor,
     extents: Sequence[int],
     size: Sequence[int],
     output_size: Sequence[int],
@@ -157,40 +173,59 @@ def conv2d_weight_gradient(
     stride: Sequence[int],
     padding_before: Sequence[int],
     dilation: Sequence[int],
-    gradient: int,
+    gradient: torch.Tensor,
     gradient_strides: Sequence[int],
 ) -> None: ...
-def to_channels_last(x: int, images: int, channels: int, pixels: int, y: int) -> None: ...
-def from_channels_last(x: int, images: int, channels: int, pixels: int, y: int) -> None: ...
-def dropout_flat(x: int, size: int, p: float, key: int, call: int, y: int) -> None: ...
+def to_channels_last(
+    x: torch.Tensor, images: int, channels: int, pixels: int, y: torch.Tensor
+) -> None: ...
+def from_channels_last(
+    x: torch.Tensor, images: int, channels: int, pixels: int, y: torch.Tensor
+) -> None: ...
+def dropout_flat(
+    x: torch.Tensor, size: int, p: float, key: int, call: int, y: torch.Tensor
+) -> None: ...
 def dropout_planar(
-    x: int, images: int, channels: int, pixels: int, p: float, key: int, call: int, y: int
+    x: torch.Tensor,
+    images: int,
+    channels: int,
+    pixels: int,
+    p: float,
+    key: int,
+    call: int,
+    y: torch.Tensor,
 ) -> None: ...
 def dropout_scale(
-    x: int, factors: int, images: int, channels: int, pixels: int, channels_last: bool, y: int
+    x: torch.Tensor,
+    factors: torch.Tensor,
+    images: int,
+    channels: int,
+    pixels: int,
+    channels_last: bool,
+    y: torch.Tensor,
 ) -> None: ...
 def pool2d_max(
-    x: int,
+    x: torch.Tensor,
     images: int,
     channels: int,
     rows: Sequence[int],
     columns: Sequence[int],
     channels_last: bool,
-    y: int,
-    places: int,
+    y: torch.Tensor,
+    places: torch.Tensor | None,
 ) -> None: ...
 def pool2d_max_backward(
-    dy: int,
-    places: int,
+    dy: torch.Tensor,
+    places: torch.Tensor,
     images: int,
     channels: int,
     rows: Sequence[int],
     columns: Sequence[int],
     channels_last: bool,
-    dx: int,
+    dx: torch.Tensor,
 ) -> None: ...
 def pool2d_average(
-    x: int,
+    x: torch.Tensor,
     images: int,
     channels: int,
     rows: Sequence[int],
@@ -198,10 +233,10 @@ def pool2d_average(
     channels_last: bool,
     count_padding: bool,
     divisor: int,
-    y: int,
+    y: torch.Tensor,
 ) -> None: ...
 def pool2d_average_backward(
-    dy: int,
+    dy: torch.Tensor,
     images: int,
     channels: int,
     rows: Sequence[int],
@@ -209,28 +244,35 @@ def pool2d_average_backward(
     channels_last: bool,
     count_padding: bool,
     divisor: int,
-    dx: int,
+    dx: torch.Tensor,
 ) -> None: ...
 def pool2d_global_average(
-    x: int, images: int, channels: int, pixels: int, channels_last: bool, y: int
+    x: torch.Tensor, images: int, channels: int, pixels: int, channels_last: bool, y: torch.Tensor
 ) -> None: ...
 def pool2d_global_average_backward(
-    dy: int, images: int, channels: int, pixels: int, channels_last: bool, dx: int
+    dy: torch.Tensor, images: int, channels: int, pixels: int, channels_last: bool, dx: torch.Tensor
 ) -> None: ...
 def pool2d_global_max(
-    x: int, images: int, channels: int, pixels: int, channels_last: bool, y: int
+    x: torch.Tensor, images: int, channels: int, pixels: int, channels_last: bool, y: torch.Tensor
 ) -> None: ...
 def pool2d_global_max_backward(
-    x: int, y: int, dy: int, images: int, channels: int, pixels: int, channels_last: bool, dx: int
+    x: torch.Tensor,
+    y: torch.Tensor,
+    dy: torch.Tensor,
+    images: int,
+    channels: int,
+    pixels: int,
+    channels_last: bool,
+    dx: torch.Tensor,
 ) -> None: ...
 def roofline_multiply_add(rounds: int) -> tuple[int, float]: ...
-def roofline_copy(x: int, size: int, y: int) -> None: ...
-def roofline_sum(x: int, size: int) -> float: ...
-def roofline_exchange(x: int, size: int, rounds: int) -> None: ...
+def roofline_copy(x: torch.Tensor, size: int, y: torch.Tensor) -> None: ...
+def roofline_sum(x: torch.Tensor, size: int) -> float: ...
+def roofline_exchange(x: torch.Tensor, size: int, rounds: int) -> None: ...
 def separable_conv2d_forward(
-    x: int,
-    weights: Sequence[int],
-    parameters: Sequence[int],
+    x: torch.Tensor,
+    weights: Sequence[torch.Tensor | None],
+    parameters: Sequence[torch.Tensor | None],
     eps: Sequence[float],
     extents: Sequence[int],
     size: Sequence[int],
@@ -242,5 +284,5 @@ def separable_conv2d_forward(
     shortcut: bool,
     activations: Sequence[int],
     negative_slope: float,
-    y: int,
+    y: torch.Tensor,
 ) -> None: ...

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lamina.ops.runtime import memory, native
+from lamina.ops.runtime import boundary, memory, native
 from lamina.ops.runtime.registration import differentiable_gradients
 from lamina.theory import activation as theory
 from lamina.theory import validation
@@ -161,11 +161,9 @@ def _native(name: str, x: Tensor, negative_slope: float = 0.0) -> Tensor:
 
 
 def _forward(name: str, x: Tensor, negative_slope: float) -> Tensor:
-    x = native.dense(x)
+    x = boundary.flat(x, f"{name}: the input")
     y = memory.empty_like(x)
-    native.kernels.activation_forward(
-        _FUNCTIONS.index(name), x.data_ptr(), x.numel(), negative_slope, y.data_ptr()
-    )
+    native.kernels.activation_forward(_FUNCTIONS.index(name), x, x.numel(), negative_slope, y)
     return y
 
 
@@ -183,16 +181,10 @@ class _Activation(torch.autograd.Function):
         directly = native.serves(saved, dy) and native.runs_directly((saved, dy))
         if torch.is_grad_enabled() or not directly:
             return _torch_gradient(ctx.name, saved, dy), None
-        saved = native.dense(saved)
-        dy = native.with_strides(dy, saved.stride())
+        saved = boundary.flat(saved, f"{ctx.name}: what was saved")
         dx = memory.empty_like(saved)
-        native.kernels.activation_backward(
-            _FUNCTIONS.index(ctx.name),
-            saved.data_ptr(),
-            dy.data_ptr(),
-            saved.numel(),
-            dx.data_ptr(),
-        )
+        dy = boundary.as_in(dy, f"{ctx.name}: the gradient", dx.shape, dx.stride())
+        native.kernels.activation_backward(_FUNCTIONS.index(ctx.name), saved, dy, saved.numel(), dx)
         return dx, None
 
 
@@ -219,18 +211,13 @@ class _TwoSlopes(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, name: str, negative_slope: float) -> Tensor:
-        x = native.dense(x)
+        x = boundary.flat(x, f"{name}: the input")
         y = memory.empty_like(x)
-        bits = memory.empty((-(-x.numel() // _BITS),), x, dtype=torch.int32)
+        bits = memory.empty((_words(x),), x, dtype=torch.int32)
         native.kernels.activation_forward_with_bits(
-            _FUNCTIONS.index(name),
-            x.data_ptr(),
-            x.numel(),
-            negative_slope,
-            y.data_ptr(),
-            bits.data_ptr(),
+            _FUNCTIONS.index(name), x, x.numel(), negative_slope, y, bits
         )
-        ctx.name, ctx.negative_slope, ctx.strides = name, negative_slope, x.stride()
+        ctx.name, ctx.negative_slope, ctx.strides = name, negative_slope, y.stride()
         ctx.save_for_backward(bits)
         return y
 
@@ -243,6 +230,10 @@ class _TwoSlopes(torch.autograd.Function):
 _BITS = 32  # of elements, to a word
 
 
+def _words(x: Tensor) -> int:
+    return -(-x.numel() // _BITS)
+
+
 def _scale(
     dy: Tensor, bits: Tensor, name: str, negative_slope: float, strides: tuple[int, ...]
 ) -> Tensor:
@@ -250,15 +241,11 @@ def _scale(
     directly = native.serves(dy) and native.runs_directly((bits, dy))
     if torch.is_grad_enabled() or not directly:
         return _scale_by_torch(dy, bits, name, negative_slope, strides)
-    dy = native.with_strides(dy, strides)
+    dy = boundary.as_in(dy, f"{name}: the gradient", dy.shape, strides)
+    bits = boundary.row_major(bits, f"{name}: the saved bits", (_words(dy),), torch.int32)
     dx = memory.empty_like(dy)
     native.kernels.activation_backward_of_bits(
-        _FUNCTIONS.index(name),
-        bits.data_ptr(),
-        dy.data_ptr(),
-        dy.numel(),
-        negative_slope,
-        dx.data_ptr(),
+        _FUNCTIONS.index(name), bits, dy, dy.numel(), negative_slope, dx
     )
     return dx
 
@@ -277,4 +264,7 @@ def _scale_by_torch(
 
 
 def _torch_hardsigmoid(x: Tensor) -> Tensor:
-    return F.relu6(x + 3) / 6  # F.hardsigmoid has no second derivative
+    # F.hardsigmoid has no second derivative. Summed in half precision, what lies just inside of
+    # ±3 would be on it, where the slope is 0.
+    exact = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    return ((F.hardtanh(exact, -3, 3) + 3) / 6).to(x.dtype)

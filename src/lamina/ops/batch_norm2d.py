@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lamina.ops.activation import activation_epilogue
-from lamina.ops.runtime import memory, native
-from lamina.ops.runtime.checks import check_floating
+from lamina.ops.runtime import boundary, layout, memory, native
+from lamina.ops.runtime.checks import check_floating, check_vector
 from lamina.ops.runtime.registration import (
     Arguments,
     Gradients,
@@ -65,7 +65,8 @@ def batch_norm(
 
     Raises:
         TypeError: an integer input.
-        ValueError: one value per channel in training with ``unbiased``.
+        ValueError: no axis of channels, a parameter or statistic of another length, one of the two
+            statistics alone, or one value per channel in training with ``unbiased``.
 
     Example:
         >>> y = batch_norm(torch.tensor([[1.0], [3.0]]), None, None, training=True)
@@ -73,6 +74,7 @@ def batch_norm(
         tensor([-1.0000,  1.0000])
     """
     check_floating(x, "batch_norm")
+    _check_shapes(x, running_mean, running_var, weight, bias)
     use_batch_statistics = training or running_mean is None or running_var is None
     count = x.numel() // x.shape[1] if x.shape[1] else 0
     if use_batch_statistics and unbiased and count == 1:
@@ -102,6 +104,25 @@ def batch_norm(
     return y
 
 
+def _check_shapes(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+) -> None:
+    if x.dim() < 2:
+        raise ValueError(f"batch_norm: the input must be (N, C, ...), got shape {tuple(x.shape)}")
+    channels = x.shape[1]
+    check_vector(running_mean, "batch_norm", "running_mean", channels)
+    check_vector(running_var, "batch_norm", "running_var", channels)
+    check_vector(weight, "batch_norm", "weight", channels)
+    check_vector(bias, "batch_norm", "bias", channels)
+    if (running_mean is None) != (running_var is None):
+        missing = "running_mean" if running_mean is None else "running_var"
+        raise ValueError(f"batch_norm: {missing} is None; the other one needs it")
+
+
 def _update(
     running_mean: Tensor,
     running_var: Tensor,
@@ -110,24 +131,32 @@ def _update(
     share: float,
     variance_share: float,
 ) -> None:
-    """Move the running statistics by ``share`` towards the batch's."""
+    """Move the running statistics by ``share`` towards the batch's.
+
+    Their version stays, as it does in PyTorch's op: what was saved of them for a backward pass,
+    which needs none or has copies, is not out of date.
+    """
     own = (running_mean, running_var)
-    if native.runs_directly(own) and all(tensor.is_contiguous() for tensor in own):
+    directly = native.runs_directly(own)
+    if directly and all(tensor.is_contiguous() for tensor in own):
         # Three small ops of PyTorch's would cost as much as a small layer.
         native.kernels.batch_norm2d_update(
-            running_mean.data_ptr(),
-            running_var.data_ptr(),
-            mean.data_ptr(),
-            variance.data_ptr(),
-            mean.numel(),
-            share,
-            variance_share,
+            running_mean, running_var, mean, variance, mean.numel(), share, variance_share
         )
-        torch.autograd.graph.increment_version(own)
         return
     with torch.no_grad():
+        if directly:
+            running_mean, running_var = running_mean.data, running_var.data
         running_mean.mul_(1 - share).add_(mean, alpha=share)
         running_var.mul_(1 - share).add_(variance, alpha=variance_share)
+
+
+def _kept(statistic: Tensor, *differentiated: Tensor | None) -> Tensor:
+    """A running statistic as backward will read it, whatever training makes of it before."""
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+        return statistic
+    asked = any(tensor is not None and tensor.requires_grad for tensor in differentiated)
+    return statistic.clone() if asked else statistic
 
 
 # ---- PyTorch's own ------------------------------------------------------------------------------
@@ -144,11 +173,11 @@ def _torch_batch_norm(
     eps: float,
     unbiased: bool,
 ) -> Tensor:
-    use_batch_statistics = training or running_mean is None or running_var is None
-    if unbiased or not use_batch_statistics:
-        return _affine_batch_norm(
-            x, running_mean, running_var, weight, bias, use_batch_statistics, momentum, eps
-        )
+    if not training and running_mean is not None and running_var is not None:
+        mean, variance = (_kept(own, x, weight, bias) for own in (running_mean, running_var))
+        return _affine_batch_norm(x, mean, variance, weight, bias, False, momentum, eps)
+    if unbiased:
+        return _affine_batch_norm(x, running_mean, running_var, weight, bias, True, momentum, eps)
     count = x.numel() // x.shape[1]
     if count == 0:
         return _affine_batch_norm(x, None, None, weight, bias, True, momentum, eps)
@@ -186,12 +215,27 @@ def _affine_batch_norm(
 # ---- training: the batch's statistics -----------------------------------------------------------
 
 
-def _extents(x: Tensor) -> tuple[int, int, int]:
+def _is_channels_last(x: Tensor) -> bool:
+    """Of the output: PyTorch's rule."""
+    order = layout.memory_format(x)
+    if order is torch.preserve_format:
+        return layout.is_channels_last(x)
+    return order is not torch.contiguous_format
+
+
+def _extents(x: Tensor, channels_last: bool) -> tuple[int, int, int]:
     """(outer, channels, inner) of the kernels: channels vary fastest where inner is 1."""
     channels = x.shape[1]
-    if native.is_channels_last(x):
+    if channels_last:
         return x.numel() // channels, channels, 1
     return x.shape[0], channels, math.prod(x.shape[2:])
+
+
+_INPUT = "batch_norm: the input"
+
+
+def _vector(x: Tensor | None, name: str, like: Tensor) -> Tensor | None:
+    return boundary.vector(x, f"batch_norm: {name}", like.shape[1])
 
 
 def _training_kernel(
@@ -202,28 +246,33 @@ def _training_kernel(
     activation: str,
     negative_slope: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    x = native.dense(x)
-    y = memory.empty_like(x)
+    channels_last = _is_channels_last(x)
+    x = boundary.image(x, _INPUT, channels_last)
+    y = memory.empty(x.shape, x, channels_last=channels_last)
     mean = x.new_empty(x.shape[1])
     variance = torch.empty_like(mean)
     native.kernels.batch_norm2d_training(
-        x.data_ptr(),
-        *_extents(x),
-        native.address(weight),
-        native.address(bias),
+        x,
+        *_extents(x, channels_last),
+        _vector(weight, "weight", x),
+        _vector(bias, "bias", x),
         eps,
         native.ACTIVATIONS.index(activation),
         negative_slope,
-        mean.data_ptr(),
-        variance.data_ptr(),
-        y.data_ptr(),
+        mean,
+        variance,
+        y,
     )
     return y, mean, variance
 
 
 def _training_fake(a: Arguments) -> tuple[Tensor, Tensor, Tensor]:
     mean = a.x.new_empty(a.x.shape[1])
-    return torch.empty_like(native.dense(a.x)), mean, torch.empty_like(mean)
+    return _fake_like(a.x), mean, torch.empty_like(mean)
+
+
+def _fake_like(x: Tensor) -> Tensor:
+    return layout.fake_empty(x, x.shape, _is_channels_last(x))
 
 
 def _training_save(ctx: Any, a: Arguments, output: tuple[Tensor, ...]) -> None:
@@ -266,26 +315,29 @@ def _inference_kernel(
     activation: str,
     negative_slope: float,
 ) -> Tensor:
-    x = native.dense(x)
-    y = memory.empty_like(x)
+    channels_last = _is_channels_last(x)
+    x = boundary.image(x, _INPUT, channels_last)
+    channels = x.shape[1]
+    y = memory.empty(x.shape, x, channels_last=channels_last)
     native.kernels.batch_norm2d_inference(
-        x.data_ptr(),
-        *_extents(x),
-        mean.data_ptr(),
-        variance.data_ptr(),
-        native.address(weight),
-        native.address(bias),
+        x,
+        *_extents(x, channels_last),
+        boundary.row_major(mean, "batch_norm: running_mean", (channels,)),
+        boundary.row_major(variance, "batch_norm: running_var", (channels,)),
+        _vector(weight, "weight", x),
+        _vector(bias, "bias", x),
         eps,
         native.ACTIVATIONS.index(activation),
         negative_slope,
-        y.data_ptr(),
+        y,
     )
     return y
 
 
 def _inference_save(ctx: Any, a: Arguments, output: Tensor) -> None:
     ctx.options = (a.eps, a.activation, a.negative_slope)
-    ctx.save_for_backward(a.x, a.mean, a.variance, a.weight, a.bias)
+    # Training may have changed the running statistics before backward comes.
+    ctx.save_for_backward(a.x, a.mean.clone(), a.variance.clone(), a.weight, a.bias)
 
 
 def _inference_backward(ctx: Any, dy: Tensor) -> Gradients:
@@ -332,26 +384,27 @@ def _backward_kernel(
     negative_slope: float,
     batch_statistics: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    x = native.dense(x)
-    dy = native.with_strides(dy, x.stride())
-    dx = memory.empty_like(x)
-    gradient_weight = torch.empty_like(mean)
-    gradient_bias = torch.empty_like(mean)
+    channels_last = _is_channels_last(x)
+    x = boundary.image(x, _INPUT, channels_last)
+    dx = memory.empty(x.shape, x, channels_last=channels_last)
+    dy = boundary.as_in(dy, "batch_norm: the gradient", dx.shape, dx.stride())
+    channels = x.shape[1]
+    gradient_weight, gradient_bias = x.new_empty(channels), x.new_empty(channels)
     native.kernels.batch_norm2d_backward(
-        x.data_ptr(),
-        dy.data_ptr(),
-        *_extents(x),
-        mean.data_ptr(),
-        variance.data_ptr(),
-        native.address(weight),
-        native.address(bias),
+        x,
+        dy,
+        *_extents(x, channels_last),
+        boundary.row_major(mean, "batch_norm: mean", (channels,)),
+        boundary.row_major(variance, "batch_norm: variance", (channels,)),
+        _vector(weight, "weight", x),
+        _vector(bias, "bias", x),
         eps,
         native.ACTIVATIONS.index(activation),
         negative_slope,
         batch_statistics,
-        gradient_weight.data_ptr(),
-        gradient_bias.data_ptr(),
-        dx.data_ptr(),
+        gradient_weight,
+        gradient_bias,
+        dx,
     )
     return dx, gradient_weight, gradient_bias
 
@@ -381,9 +434,9 @@ _backward = register(
     "bool batch_statistics) -> (Tensor, Tensor, Tensor)",
     _backward_kernel,
     lambda a: (
-        torch.empty_like(native.dense(a.x)),
-        torch.empty_like(a.mean),
-        torch.empty_like(a.mean),
+        _fake_like(a.x),
+        a.x.new_empty(a.x.shape[1]),
+        a.x.new_empty(a.x.shape[1]),
     ),
     cost=lambda a: _cost(a, training=a.batch_statistics, direction="backward"),
 )
@@ -401,7 +454,7 @@ _training = register(
 _inference = register(
     f"batch_norm_inference(Tensor x, Tensor mean, Tensor variance, {_OPTIONS}) -> Tensor",
     _inference_kernel,
-    lambda a: torch.empty_like(native.dense(a.x)),
+    lambda a: _fake_like(a.x),
     save=_inference_save,
     backward=_inference_backward,
     cost=partial(_cost, training=False),

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lamina.ops.conv2d import kernels
-from lamina.ops.runtime import checks, memory, native
+from lamina.ops.runtime import boundary, checks, memory, native
 from lamina.ops.runtime.registration import Arguments, Gradients, register
 from lamina.ops.tuning import choice
 from lamina.theory import dense as theory
@@ -61,7 +61,9 @@ def _serves(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     return (
         native.serves(x, weight, bias)
         and not torch.is_autocast_enabled("cpu")
+        and weight.dim() == 2
         and weight.is_contiguous()
+        and (bias is None or bias.shape == weight.shape[:1])
     )
 
 
@@ -108,20 +110,19 @@ def _kernel(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     problem = _problem(x.shape[0], weight, "forward")
     if not choice.beats_matrix_product(problem):
         return F.linear(x, weight, bias)
-    x, weight = native.row_major(x), native.row_major(weight)
-    bias = None if bias is None else native.row_major(bias)
-    y = memory.empty((x.shape[0], weight.shape[0]), x)
+    results, features = weight.shape
+    y = memory.empty((x.shape[0], results), x)
     native.kernels.conv2d_forward(
         "direct",
-        x.data_ptr(),
-        weight.data_ptr(),
+        boundary.row_major(x, "linear: the input", (x.shape[0], features)),
+        boundary.row_major(weight, "linear: weight", weight.shape),
         _strides(weight),
-        0,
-        native.address(bias),
+        None,
+        boundary.vector(bias, "linear: bias", results),
         *kernels.geometry(problem),
         0,
         0.0,
-        y.data_ptr(),
+        y,
     )
     return y
 
@@ -130,15 +131,15 @@ def _input_gradient_kernel(dy: Tensor, weight: Tensor) -> Tensor:
     problem = _problem(dy.shape[0], weight, "input_gradient")
     if not choice.beats_matrix_product(problem):
         return dy.mm(weight)
-    dy, weight = native.row_major(dy), native.row_major(weight)
-    dx = memory.empty((dy.shape[0], weight.shape[1]), dy)
+    results, features = weight.shape
+    dx = memory.empty((dy.shape[0], features), dy)
     native.kernels.conv2d_input_gradient(
         "direct",
-        dy.data_ptr(),
-        weight.data_ptr(),
+        boundary.row_major(dy, "linear: the gradient", (dy.shape[0], results)),
+        boundary.row_major(weight, "linear: weight", weight.shape),
         _strides(weight),
         *kernels.geometry(problem),
-        dx.data_ptr(),
+        dx,
     )
     return dx
 
@@ -148,14 +149,14 @@ def _weight_gradient_kernel(x: Tensor, dy: Tensor, weight: Tensor) -> Tensor:
     problem = _problem(dy.shape[0], weight, "weight_gradient")
     if not choice.beats_matrix_product(problem):
         return dy.t().mm(x)
-    x, dy = native.row_major(x), native.row_major(dy)
+    rows, (results, features) = dy.shape[0], weight.shape
     gradient = memory.empty(weight.shape, x)
     native.kernels.conv2d_weight_gradient(
         "direct",
-        x.data_ptr(),
-        dy.data_ptr(),
+        boundary.row_major(x, "linear: the input", (rows, features)),
+        boundary.row_major(dy, "linear: the gradient", (rows, results)),
         *kernels.geometry(problem),
-        gradient.data_ptr(),
+        gradient,
         _strides(gradient),
     )
     return gradient

@@ -16,7 +16,7 @@ from torch import Tensor
 from lamina.ops.activation import activation_epilogue
 from lamina.ops.conv2d.pytorch import torch_conv2d
 from lamina.ops.padding import sides, window_padding
-from lamina.ops.runtime import checks, memory, native
+from lamina.ops.runtime import boundary, checks, layout, memory, native
 from lamina.ops.runtime.registration import (
     Arguments,
     Gradients,
@@ -70,17 +70,9 @@ def depthwise_conv2d(
     stride = validation.positive_pair(stride, "stride")
     dilation = validation.positive_pair(dilation, "dilation")
     checks.check_image(x, "depthwise_conv2d")
+    _check_weight(x, weight)
     channels = x.shape[-3]
-    if weight.shape[1] != 1 or weight.shape[0] % channels:
-        raise ValueError(
-            f"depthwise_conv2d: weight must be (C * depth_multiplier, 1, height, width) for "
-            f"C = {channels}, got shape {tuple(weight.shape)}"
-        )
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(
-            f"depthwise_conv2d: bias must be (C * depth_multiplier,) = ({weight.shape[0]},), "
-            f"got shape {tuple(bias.shape)}"
-        )
+    checks.check_vector(bias, "depthwise_conv2d", "bias", weight.shape[0])
     checks.check_same_dtype(x, weight, "depthwise_conv2d")
     resolved = window_padding(x, weight, stride, padding, dilation)
     name = activation or "none"
@@ -96,6 +88,15 @@ def depthwise_conv2d(
         images, weight, bias, stride, _flat(resolved), dilation, name, negative_slope
     )
     return y if x.dim() == 4 else y.squeeze(0)
+
+
+def _check_weight(x: Tensor, weight: Tensor) -> None:
+    channels = x.shape[-3]
+    if weight.dim() != 4 or weight.shape[1] != 1 or not channels or weight.shape[0] % channels:
+        raise ValueError(
+            f"depthwise_conv2d: weight must be (C * depth_multiplier, 1, height, width) for "
+            f"C = {channels}, got shape {tuple(weight.shape)}"
+        )
 
 
 def _flat(padding: ResolvedPadding) -> tuple[int, int, int, int]:
@@ -116,11 +117,6 @@ def _output_size(x: Tensor, weight: Tensor, stride: Sizes, padding: Sizes, dilat
     )
 
 
-def _layout(x: Tensor) -> torch.memory_format:
-    """Of the dense tensor ``x``, and of the output."""
-    return torch.channels_last if native.is_channels_last(x) else torch.contiguous_format
-
-
 def _output_shape(
     x: Tensor, weight: Tensor, stride: Sizes, padding: Sizes, dilation: Sizes
 ) -> tuple[int, int, int, int]:
@@ -130,15 +126,20 @@ def _output_shape(
 
 def _empty_parameters(x: Tensor, weight: Tensor, wanted: Sequence[bool]) -> tuple[Tensor, Tensor]:
     """For the gradients of weight and bias; of no element where one is not wanted."""
-    none = (0,)
+    steps = layout.strides_of_gradient(weight)
     return (
-        x.new_empty(weight.shape if wanted[1] else none),
-        x.new_empty(weight.shape[:1] if wanted[2] else none),
+        x.new_empty_strided(weight.shape, steps) if wanted[1] else x.new_empty(0),
+        x.new_empty(weight.shape[:1]) if wanted[2] else x.new_empty(0),
     )
 
 
 def _geometry(
-    x: Tensor, weight: Tensor, stride: Sizes, padding: Sizes, dilation: Sizes
+    x: Tensor,
+    weight: Tensor,
+    stride: Sizes,
+    padding: Sizes,
+    dilation: Sizes,
+    channels_last: bool,
 ) -> tuple[Sizes, Sizes, Sizes, Sizes, Sizes, Sizes, Sizes, bool]:
     """As the kernels take it: bindings/depthwise_conv2d.cc names the items."""
     images, channels, height, width = x.shape
@@ -150,7 +151,7 @@ def _geometry(
         stride,
         (padding[0], padding[2]),
         dilation,
-        native.is_channels_last(x),
+        channels_last,
     )
 
 
@@ -164,19 +165,18 @@ def _kernel(
     activation: str,
     negative_slope: float,
 ) -> Tensor:
-    x = native.dense(x)
-    weight = native.row_major(weight)
-    bias = None if bias is None else native.row_major(bias)
+    _check_weight(x, weight)
+    channels_last = layout.is_channels_last_after(x, weight)
     shape = _output_shape(x, weight, stride, padding, dilation)
-    y = memory.empty(shape, x, channels_last=native.is_channels_last(x))
+    y = memory.empty(shape, x, channels_last=channels_last)
     native.kernels.depthwise_conv2d_forward(
-        x.data_ptr(),
-        weight.data_ptr(),
-        native.address(bias),
-        *_geometry(x, weight, stride, padding, dilation),
+        boundary.image(x, "depthwise_conv2d: the input", channels_last),
+        boundary.row_major(weight, "depthwise_conv2d: weight", weight.shape),
+        boundary.vector(bias, "depthwise_conv2d: bias", weight.shape[0]),
+        *_geometry(x, weight, stride, padding, dilation, channels_last),
         native.ACTIVATIONS.index(activation),
         negative_slope,
-        y.data_ptr(),
+        y,
     )
     return y
 
@@ -193,37 +193,36 @@ def _backward_kernel(
     negative_slope: float,
     wanted: Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    x = native.dense(x)
-    dy = (dy.resolve_neg() if dy.is_neg() else dy).contiguous(memory_format=_layout(x))
-    weight = native.row_major(weight)
-    bias = None if bias is None else native.row_major(bias)
-    dx = memory.empty_like(x) if wanted[0] else x.new_empty(0)
-    gradients = (dx, *_empty_parameters(x, weight, wanted))
+    _check_weight(x, weight)
+    channels_last = layout.is_channels_last_after(x, weight)
+    shape = _output_shape(x, weight, stride, padding, dilation)
+    dx = memory.empty(x.shape, x, channels_last=channels_last) if wanted[0] else x.new_empty(0)
+    # The kernel writes the weight's row by row.
+    dweight, dbias = _empty_parameters(x, weight.contiguous(), wanted)
+    gradients = (dx, dweight, dbias)
     native.kernels.depthwise_conv2d_backward(
-        x.data_ptr(),
-        dy.data_ptr(),
-        weight.data_ptr(),
-        native.address(bias),
-        *_geometry(x, weight, stride, padding, dilation),
+        boundary.image(x, "depthwise_conv2d: the input", channels_last),
+        boundary.image(dy, "depthwise_conv2d: the gradient", channels_last, shape),
+        boundary.row_major(weight, "depthwise_conv2d: weight", weight.shape),
+        boundary.vector(bias, "depthwise_conv2d: bias", weight.shape[0]),
+        *_geometry(x, weight, stride, padding, dilation, channels_last),
         native.ACTIVATIONS.index(activation),
         negative_slope,
-        *(native.address(g if asked else None) for g, asked in zip(gradients, wanted, strict=True)),
+        *(g if asked else None for g, asked in zip(gradients, wanted, strict=True)),
     )
-    return gradients
+    if wanted[1]:
+        dweight = boundary.laid_out(dweight, layout.strides_of_gradient(weight))
+    return dx, dweight, dbias
 
 
 def _fake(a: Arguments) -> Tensor:
-    x = native.dense(a.x)
-    return torch.empty(
-        _output_shape(x, a.weight, a.stride, a.padding, a.dilation),
-        dtype=x.dtype,
-        device=x.device,
-        memory_format=_layout(x),
-    )
+    shape = _output_shape(a.x, a.weight, a.stride, a.padding, a.dilation)
+    return layout.fake_empty(a.x, shape, layout.is_channels_last_after(a.x, a.weight))
 
 
 def _backward_fake(a: Arguments) -> tuple[Tensor, Tensor, Tensor]:
-    dx = torch.empty_like(native.dense(a.x)) if a.wanted[0] else a.x.new_empty(0)
+    channels_last = layout.is_channels_last_after(a.x, a.weight)
+    dx = layout.fake_empty(a.x, a.x.shape, channels_last) if a.wanted[0] else a.x.new_empty(0)
     return dx, *_empty_parameters(a.x, a.weight, a.wanted)
 
 

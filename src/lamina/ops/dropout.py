@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lamina.ops.runtime import memory, native
+from lamina.ops.runtime import boundary, layout, memory, native
 from lamina.ops.runtime.checks import check_floating
 from lamina.ops.runtime.registration import Arguments, Gradients, register
 from lamina.theory import dropout as theory
@@ -169,17 +169,36 @@ def _mask(x: Tensor, shape: tuple[int, ...], p: float, seed: Tensor | None) -> T
 
 
 def _kernel(x: Tensor, p: float, seed: Tensor) -> Tensor:
-    x = native.dense(x)
-    y = memory.empty_like(x)
-    key, call = (number % 2**64 for number in seed.tolist())
-    if x.dim() == 4 and not native.is_channels_last(x):
+    # A number is that of its place: in images channels vary fastest, else the last axis does.
+    channels_last = x.dim() == 4 and layout.memory_format(x) is torch.channels_last
+    dense = boundary.image(x, "dropout: the input", channels_last)
+    y = memory.empty(x.shape, dense, channels_last=channels_last)
+    key, call = _numbers(seed)
+    if x.dim() == 4 and not channels_last:
         images, channels, height, width = x.shape
-        native.kernels.dropout_planar(
-            x.data_ptr(), images, channels, height * width, p, key, call, y.data_ptr()
-        )
+        native.kernels.dropout_planar(dense, images, channels, height * width, p, key, call, y)
     else:
-        native.kernels.dropout_flat(x.data_ptr(), x.numel(), p, key, call, y.data_ptr())
-    return y
+        native.kernels.dropout_flat(dense, x.numel(), p, key, call, y)
+    return _in_order_of(x, y)
+
+
+def _numbers(seed: Tensor) -> tuple[int, int]:
+    """Key and call, as the kernels count."""
+    if seed.shape != (2,):
+        raise ValueError(
+            f"dropout: seed must have shape (2,), the key and the call, got {tuple(seed.shape)}"
+        )
+    key, call = seed.tolist()
+    return key % 2**64, call % 2**64
+
+
+def _in_order_of(x: Tensor, y: Tensor) -> Tensor:
+    """``y`` with the strides that go with ``x`` element by element."""
+    return boundary.laid_out(y, _fake_like(x, device="meta").stride())
+
+
+def _fake_like(x: Tensor, device: str | None = None) -> Tensor:
+    return torch.empty_like(x, memory_format=layout.memory_format(x), device=device)
 
 
 def _save(ctx: Any, a: Arguments, output: Tensor) -> None:
@@ -195,7 +214,7 @@ def _backward(ctx: Any, dy: Tensor) -> Gradients:
 _dropout = register(
     "dropout(Tensor x, float p, Tensor seed) -> Tensor",
     _kernel,
-    lambda a: torch.empty_like(native.dense(a.x)),
+    lambda a: _fake_like(a.x),
     save=_save,
     backward=_backward,
     cost=lambda a: theory.cost(a.x.shape, a.p),
@@ -226,15 +245,22 @@ def _scale(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def _scale_kernel(x: Tensor, mask: Tensor) -> Tensor:
-    x = native.dense(x)
-    y = memory.empty_like(x)
+    order = layout.memory_format(x)
+    channels_last = order not in (torch.contiguous_format, torch.preserve_format)
+    dense = boundary.image(x, "dropout: the input", channels_last)
+    y = memory.empty(x.shape, dense, channels_last=channels_last)
     images, channels = x.shape[0], mask.shape[1]  # of one channel where samples are scaled
-    channels_last = channels > 1 and native.is_channels_last(x)
-    pixels = x.numel() // (images * channels)
+    shape = (images, channels, *(1,) * (x.dim() - 2))
     native.kernels.dropout_scale(
-        x.data_ptr(), mask.data_ptr(), images, channels, pixels, channels_last, y.data_ptr()
+        dense,
+        boundary.row_major(mask, "dropout: the mask", shape),
+        images,
+        channels,
+        x.numel() // (images * channels),
+        channels > 1 and channels_last,
+        y,
     )
-    return y
+    return _in_order_of(x, y)
 
 
 class _Scale(torch.autograd.Function):

@@ -16,7 +16,7 @@ from lamina.ops.conv2d import kernels
 from lamina.ops.conv2d.op import conv2d
 from lamina.ops.depthwise_conv2d import depthwise_conv2d
 from lamina.ops.padding import sides, window_padding
-from lamina.ops.runtime import memory, native
+from lamina.ops.runtime import boundary, layout, native
 from lamina.ops.runtime.registration import (
     Arguments,
     Gradients,
@@ -287,39 +287,61 @@ def _finishes(a: Arguments) -> tuple[Finish, Finish, Finish]:
 
 def _kernel(*arguments: Any) -> Tensor:
     a = _named(*arguments)
-    channels_last = native.is_channels_last(a.x)
-    x = kernels.to_channels_last(a.x)
     images, channels, height, width = a.x.shape
+    middle, _, *kernel_size = a.depthwise_weight.shape
+    outputs = a.pointwise_weight.shape[0]
     size = _output_size(a.x, a.depthwise_weight, a.stride, sides(a.padding), a.dilation)
-    weights = (a.expand_weight, a.depthwise_weight, a.pointwise_weight)
-    parameters = [tensor for finish in _finishes(a) for tensor in finish.parameters]
-    dense = [None if t is None else native.row_major(t) for t in (*weights, *parameters)]
-    addresses = [native.address(tensor) for tensor in dense]
-    y = memory.empty((images, a.pointwise_weight.shape[0], *size), a.x, channels_last=True)
+    shape = (images, outputs, *size)
+    channels_last = layout.is_channels_last_after(*_weights(a))
+    y = kernels.empty_images(shape, a.x, False, channels_last)
     native.kernels.separable_conv2d_forward(
-        x.data_ptr(),
-        addresses[: len(weights)],
-        addresses[len(weights) :],
+        kernels.to_channels_last(a.x),
+        _read_weights(a),
+        _read_parameters(a),
         a.eps,
-        (images, channels, a.depthwise_weight.shape[0], a.pointwise_weight.shape[0]),
+        (images, channels, middle, outputs),
         (height, width),
         size,
-        (a.depthwise_weight.shape[2], a.depthwise_weight.shape[3]),
+        tuple(kernel_size),
         a.stride,
         (a.padding[0], a.padding[2]),
         a.dilation,
         a.shortcut,
         [native.ACTIVATIONS.index(name) for name in a.activations],
         0.01,
-        y.data_ptr(),
+        y,
     )
-    return y if channels_last else kernels.from_channels_last(y)
+    return kernels.in_layout(y, channels_last)
+
+
+def _read_weights(a: Arguments) -> list[Tensor | None]:
+    """Those of the three convolutions, as the kernel reads them."""
+    channels, middle = a.x.shape[1], a.depthwise_weight.shape[0]
+    outputs, kernel_size = a.pointwise_weight.shape[0], a.depthwise_weight.shape[2:]
+    inputs = channels if a.expand_weight is None else middle
+    shapes = ((middle, channels, 1, 1), (inputs, 1, *kernel_size), (outputs, middle, 1, 1))
+    names = ("expand_weight", "depthwise_weight", "pointwise_weight")
+    return [
+        None if weight is None else boundary.row_major(weight, f"separable_block: {name}", shape)
+        for name, shape in zip(names, shapes, strict=True)
+        for weight in (getattr(a, name),)
+    ]
+
+
+def _read_parameters(a: Arguments) -> list[Tensor | None]:
+    """Scale, shift, mean and variance after each of them."""
+    lengths = (*(a.depthwise_weight.shape[0],) * 2, a.pointwise_weight.shape[0])
+    return [
+        boundary.vector(tensor, "separable_block: a parameter", length)
+        for finish, length in zip(_finishes(a), lengths, strict=True)
+        for tensor in finish.parameters
+    ]
 
 
 def _fake(a: Arguments) -> Tensor:
     size = _output_size(a.x, a.depthwise_weight, a.stride, sides(a.padding), a.dilation)
     shape = (a.x.shape[0], a.pointwise_weight.shape[0], *size)
-    return native.fake_empty(a.x, shape, native.is_channels_last(a.x))
+    return layout.fake_empty(a.x, shape, layout.is_channels_last_after(*_weights(a)))
 
 
 def _save(ctx: Any, a: Arguments, output: Tensor) -> None:

@@ -26,16 +26,16 @@ def test_multiply_add_counts_every_thread():
 @needs_kernels
 def test_copy_and_sum():
     x, y = torch.randn(1_000_003), torch.zeros(1_000_003)
-    native.kernels.roofline_copy(x.data_ptr(), x.numel(), y.data_ptr())
+    native.kernels.roofline_copy(x, x.numel(), y)
     assert torch.equal(x, y)
-    total = native.kernels.roofline_sum(x.data_ptr(), x.numel())
+    total = native.kernels.roofline_sum(x, x.numel())
     assert abs(total - x.double().sum()) <= 1e-6 * x.abs().sum()
 
 
 @needs_kernels
 def test_exchange_adds_once_a_round():
     x = torch.arange(100_003.0)
-    native.kernels.roofline_exchange(x.data_ptr(), x.numel(), 5)
+    native.kernels.roofline_exchange(x, x.numel(), 5)
     assert torch.equal(x, torch.arange(100_003.0) + 5)
 
 

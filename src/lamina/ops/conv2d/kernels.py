@@ -11,12 +11,11 @@ Algorithms for Convolutional Neural Networks" (2016), section 4.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from lamina.ops.runtime import memory, native
+from lamina.ops.runtime import boundary, layout, memory, native
 from lamina.theory.conv2d_problem import Problem
 
 Sizes = Sequence[int]
@@ -36,95 +35,113 @@ def forward(
     channels_last: bool,
 ) -> Tensor:
     """activation(scale · convolution + shift), in the layout asked for."""
-    algorithm, planar, x = _images(algorithm, problem, x)
-    weight = weight.resolve_neg()
-    scale, shift = (None if t is None else native.row_major(t) for t in (scale, shift))
-    y = memory.empty(problem.output_shape, x, channels_last=not planar)
+    outputs = problem.output_shape[1]
+    algorithm, planar = _way(algorithm, problem, x)
+    y = empty_images(problem.output_shape, x, planar, channels_last)
     native.kernels.conv2d_forward(
         algorithm,
-        x.data_ptr(),
-        weight.data_ptr(),
-        weight.stride(),
-        native.address(scale),
-        native.address(shift),
+        _image(x, "the input", problem.input_shape, planar),
+        *_filter(weight),
+        boundary.vector(scale, "conv2d: scale", outputs),
+        boundary.vector(shift, "conv2d: bias", outputs),
         *geometry(problem),
         native.ACTIVATIONS.index(activation),
         negative_slope,
-        y.data_ptr(),
+        y,
     )
-    return _in_layout(y, channels_last)
+    return in_layout(y, channels_last)
 
 
 def input_gradient(
-    algorithm: str, x: Tensor, dy: Tensor, weight: Tensor, problem: Problem
+    algorithm: str, x: Tensor, dy: Tensor, weight: Tensor, problem: Problem, channels_last: bool
 ) -> Tensor:
-    """Of the input, in its layout."""
-    algorithm, planar, dy = _images(algorithm, problem, dy)
-    weight = weight.resolve_neg()
-    dx = memory.empty(problem.input_shape, x, channels_last=not planar)
+    """Of the input, in the layout asked for."""
+    algorithm, planar = _way(algorithm, problem, dy)
+    dx = empty_images(problem.input_shape, x, planar, channels_last)
     native.kernels.conv2d_input_gradient(
         algorithm,
-        dy.data_ptr(),
-        weight.data_ptr(),
-        weight.stride(),
+        _image(dy, "the gradient", problem.output_shape, planar),
+        *_filter(weight),
         *geometry(problem),
-        dx.data_ptr(),
+        dx,
     )
-    return _in_layout(dx, native.is_channels_last(x))
+    return in_layout(dx, channels_last)
 
 
 def weight_gradient(
     algorithm: str, x: Tensor, dy: Tensor, weight: Tensor, problem: Problem
 ) -> Tensor:
     """Of the weight, in its layout."""
-    algorithm, _, x, dy = _images(algorithm, problem, x, dy)
-    dweight = memory.empty(weight.shape, weight, channels_last=native.is_channels_last(weight))
+    algorithm, planar = _way(algorithm, problem, x, dy)
+    dweight = memory.empty(weight.shape, x, channels_last=layout.is_channels_last(weight))
     native.kernels.conv2d_weight_gradient(
         algorithm,
-        x.data_ptr(),
-        dy.data_ptr(),
+        _image(x, "the input", problem.input_shape, planar),
+        _image(dy, "the gradient", problem.output_shape, planar),
         *geometry(problem),
-        dweight.data_ptr(),
+        dweight,
         dweight.stride(),
     )
-    return dweight
+    return boundary.laid_out(dweight, layout.strides_of_gradient(weight))
 
 
-def _images(algorithm: str, problem: Problem, *images: Tensor) -> tuple[Any, ...]:
-    """The kernels' name of the algorithm, whether it runs on planes, and the images for it."""
+def _way(algorithm: str, problem: Problem, *images: Tensor) -> tuple[str, bool]:
+    """The kernels' name of the algorithm for these images, and whether it runs on planes."""
     planar = (
         algorithm == "direct"
         and problem.is_matrix_product
-        and not any(map(native.is_channels_last, images))
+        and not any(map(is_channels_last_in_memory, images))
     )
+    return ("planes" if planar else algorithm), planar
+
+
+def _image(x: Tensor, what: str, shape: Sizes, planar: bool) -> Tensor:
+    """As the kernels read it."""
     if planar:
-        return "planes", True, *map(native.row_major, images)
-    return algorithm, False, *map(to_channels_last, images)
+        return boundary.image(x, f"conv2d: {what}", False, shape)
+    return to_channels_last(boundary.of_shape(x, f"conv2d: {what}", shape))
 
 
-def _in_layout(image: Tensor, channels_last: bool) -> Tensor:
-    if native.is_channels_last(image) == channels_last:
+def _filter(weight: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+    """The kernels read weights of any strides."""
+    weight = boundary.plain(weight, "conv2d: weight")
+    return weight, weight.stride()
+
+
+def empty_images(shape: Sizes, like: Tensor, planar: bool, channels_last: bool) -> Tensor:
+    """For what a kernel writes; of one channel or one pixel it is in the layout asked for."""
+    both = shape[1] == 1 or shape[2] == shape[3] == 1
+    return memory.empty(shape, like, channels_last=channels_last if both else not planar)
+
+
+def in_layout(image: Tensor, channels_last: bool) -> Tensor:
+    """What ``empty_images`` gave, in the layout asked for."""
+    if image.is_contiguous(memory_format=layout.format_of(4, channels_last)):
         return image
     return to_channels_last(image) if channels_last else from_channels_last(image)
 
 
+def is_channels_last_in_memory(x: Tensor) -> bool:
+    """Whether the kernels read the images ``x`` where they lie, a grey one in NCHW included."""
+    return x.is_contiguous(memory_format=torch.channels_last)
+
+
 def to_channels_last(x: Tensor) -> Tensor:
     """``x`` itself where channels vary fastest in its memory, else such a copy."""
-    if x.is_neg():
-        x = x.resolve_neg()
-    if native.is_channels_last(x):
+    x = boundary.plain(x, "conv2d: an image")
+    if is_channels_last_in_memory(x):
         return x
     if not x.is_contiguous():
         return x.contiguous(memory_format=torch.channels_last)
     y = memory.empty(x.shape, x, channels_last=True)
-    native.kernels.to_channels_last(x.data_ptr(), *_planes(x), y.data_ptr())
+    native.kernels.to_channels_last(x, *_planes(x), y)
     return y
 
 
 def from_channels_last(x: Tensor) -> Tensor:
     """A copy of a channels-last image in which columns vary fastest."""
     y = memory.empty(x.shape, x)
-    native.kernels.from_channels_last(x.data_ptr(), *_planes(x), y.data_ptr())
+    native.kernels.from_channels_last(x, *_planes(x), y)
     return y
 
 

@@ -18,7 +18,7 @@ from lamina.ops.conv2d import fft, im2col, kernels, pytorch
 from lamina.ops.conv2d.pytorch import torch_conv2d
 from lamina.ops.depthwise_conv2d import depthwise_conv2d
 from lamina.ops.padding import sides, window_padding
-from lamina.ops.runtime import checks, native
+from lamina.ops.runtime import boundary, checks, layout, native
 from lamina.ops.runtime.registration import (
     Arguments,
     Gradients,
@@ -88,7 +88,9 @@ def conv2d(
     """
     stride = validation.positive_pair(stride, "stride")
     dilation = validation.positive_pair(dilation, "dilation")
-    checks.check_image(x, "conv2d", weight.shape[1] * groups)
+    checks.check_image(x, "conv2d")
+    checks.check_convolution(x.shape, weight.shape, "conv2d", groups)
+    checks.check_vector(bias, "conv2d", "bias", weight.shape[0])
     checks.check_same_dtype(x, weight, "conv2d")
     if algorithm == "auto" and groups > 1 and weight.shape[1] == 1:
         return depthwise_conv2d(
@@ -179,7 +181,7 @@ def _problem(
         pass_,
         torch.get_num_threads(),
         native.lanes(),
-        native.is_channels_last(x),
+        kernels.is_channels_last_in_memory(x),
     )
 
 
@@ -196,6 +198,7 @@ def _problem_of(
     channels_last: bool = True,
 ) -> Problem:
     top, bottom, left, right = padding
+    checks.check_convolution(input_shape, weight_shape, "conv2d", groups)
     kernel_size, sides = weight_shape[2:], ((top, bottom), (left, right))
     rows, columns = shapes.window_output_size(input_shape[2:], kernel_size, stride, sides, dilation)
     return Problem(
@@ -217,13 +220,6 @@ def _problem_of(
 _remembered_problem = lru_cache(maxsize=4096)(_problem_of)
 
 
-def _is_channels_last(x: Tensor, weight: Tensor) -> bool:
-    """Of the output: PyTorch's rule."""
-    return native.is_channels_last(x) or (
-        native.is_channels_last(weight) and not weight.is_contiguous()
-    )
-
-
 def _kernel(
     x: Tensor,
     weight: Tensor,
@@ -239,7 +235,7 @@ def _kernel(
 ) -> Tensor:
     problem = _problem(x, weight, stride, padding, dilation, groups, "forward")
     chosen = choice.resolve(algorithm, problem)
-    channels_last = _is_channels_last(x, weight)
+    channels_last = layout.is_channels_last_after(x, weight)
     if chosen in kernels.ALGORITHMS:
         return kernels.forward(
             chosen, x, weight, scale, shift, problem, activation, negative_slope, channels_last
@@ -251,10 +247,11 @@ def _kernel(
     else:
         y = pytorch.forward(x, weight, problem)
     if scale is not None:
-        y = y * scale[:, None, None]
+        y = y * boundary.of_shape(scale, "conv2d: scale", y.shape[1:2])[:, None, None]
     if shift is not None:
-        y = y + shift[:, None, None]
-    return native.in_layout(activation_epilogue(y, activation, negative_slope), channels_last)
+        y = y + boundary.of_shape(shift, "conv2d: bias", y.shape[1:2])[:, None, None]
+    y = activation_epilogue(y, activation, negative_slope)
+    return boundary.laid_out(y, layout.strides(y.shape, channels_last))
 
 
 def _fake(a: Arguments) -> Tensor:
@@ -262,7 +259,9 @@ def _fake(a: Arguments) -> Tensor:
     problem = _problem_of(
         tuple(a.x.shape), tuple(a.weight.shape), a.stride, tuple(a.padding), a.dilation, a.groups
     )
-    return native.fake_empty(a.x, problem.output_shape, _is_channels_last(a.x, a.weight))
+    return layout.fake_empty(
+        a.x, problem.output_shape, layout.is_channels_last_after(a.x, a.weight)
+    )
 
 
 def _gradient_kernel(
@@ -278,13 +277,17 @@ def _gradient_kernel(
 ) -> Tensor:
     problem = _problem(x, weight, stride, padding, dilation, groups, pass_)
     chosen = choice.resolve(algorithm, problem)
+    channels_last = layout.is_channels_last_after(x, weight)
     if chosen in kernels.ALGORITHMS:
-        gradient: Tensor = getattr(kernels, pass_)(chosen, x, dy, weight, problem)
-        return gradient
+        if pass_ == "input_gradient":
+            return kernels.input_gradient(chosen, x, dy, weight, problem, channels_last)
+        return kernels.weight_gradient(chosen, x, dy, weight, problem)
+    boundary.of_shape(dy, "conv2d: the gradient", problem.output_shape)
     module = {"im2col": im2col, "fft": fft}.get(chosen, pytorch)
     gradient = getattr(module, pass_)(x, dy, weight, problem)
-    like = x if pass_ == "input_gradient" else weight
-    return native.in_layout(gradient, native.is_channels_last(like))
+    if pass_ == "input_gradient":
+        return boundary.laid_out(gradient, layout.strides(x.shape, channels_last))
+    return boundary.laid_out(gradient, layout.strides_of_gradient(weight))
 
 
 def _save(ctx: Any, a: Arguments, output: Tensor) -> None:
@@ -331,13 +334,13 @@ _WINDOW = "int[] stride, SymInt[] padding, int[] dilation, int groups, str algor
 _input_gradient = register(
     f"conv2d_input_gradient(Tensor x, Tensor dy, Tensor weight, {_WINDOW}) -> Tensor",
     partial(_gradient_kernel, "input_gradient"),
-    lambda a: native.fake_empty(a.x, a.x.shape, native.is_channels_last(a.x)),
+    lambda a: layout.fake_empty(a.x, a.x.shape, layout.is_channels_last_after(a.x, a.weight)),
     cost=partial(_cost, bias=False, direction="backward", weight_gradient=False),
 )
 _weight_gradient = register(
     f"conv2d_weight_gradient(Tensor x, Tensor dy, Tensor weight, {_WINDOW}) -> Tensor",
     partial(_gradient_kernel, "weight_gradient"),
-    lambda a: native.fake_empty(a.weight, a.weight.shape, native.is_channels_last(a.weight)),
+    lambda a: a.weight.new_empty_strided(a.weight.shape, layout.strides_of_gradient(a.weight)),
     cost=partial(_cost, bias=False, direction="backward", input_gradient=False),
 )
 convolve = register(

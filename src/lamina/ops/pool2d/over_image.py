@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lamina.ops.runtime import memory, native
+from lamina.ops.runtime import boundary, layout, memory, native
 from lamina.ops.runtime.registration import (
     Arguments,
     Gradients,
@@ -25,26 +25,29 @@ from lamina.theory.pool2d import Operation
 _Numbers = Sequence[int]
 
 
+_INPUT, _GRADIENT = "global pooling: the input", "global pooling: the gradient"
+
+
 def _global_kernel(name: str) -> Callable[[Tensor], Tensor]:
     def kernel(x: Tensor) -> Tensor:
-        channels_last = native.is_channels_last(x)
-        x = native.dense(x)
+        channels_last = layout.is_channels_last(x)
         images, channels, height, width = x.shape
-        y = native.fake_empty(x, (images, channels, 1, 1), channels_last)
+        y = memory.empty((images, channels, 1, 1), x, channels_last=channels_last)
         compute = getattr(native.kernels, name)
-        compute(x.data_ptr(), images, channels, height * width, channels_last, y.data_ptr())
+        x = boundary.image(x, _INPUT, channels_last)
+        compute(x, images, channels, height * width, channels_last, y)
         return y
 
     return kernel
 
 
 def _global_fake(a: Arguments) -> Tensor:
-    return native.fake_empty(a.x, (*a.x.shape[:2], 1, 1), native.is_channels_last(a.x))
+    return layout.fake_empty(a.x, (*a.x.shape[:2], 1, 1), layout.is_channels_last(a.x))
 
 
 def _global_average_save(ctx: Any, a: Arguments, output: Tensor) -> None:
     ctx.size = tuple(a.x.shape[2:])
-    ctx.channels_last = native.is_channels_last(a.x)
+    ctx.channels_last = layout.is_channels_last(a.x)
 
 
 def _global_average_backward(ctx: Any, dy: Tensor) -> Gradients:
@@ -52,11 +55,11 @@ def _global_average_backward(ctx: Any, dy: Tensor) -> Gradients:
 
 
 def _global_average_gradient_kernel(dy: Tensor, size: _Numbers, channels_last: bool) -> Tensor:
-    dy = native.in_layout(dy, channels_last)
     images, channels = dy.shape[:2]
+    dy = boundary.image(dy, _GRADIENT, channels_last, (images, channels, 1, 1))
     dx = memory.empty((images, channels, *size), dy, channels_last=channels_last)
     native.kernels.pool2d_global_average_backward(
-        dy.data_ptr(), images, channels, size[0] * size[1], channels_last, dx.data_ptr()
+        dy, images, channels, size[0] * size[1], channels_last, dx
     )
     return dx
 
@@ -84,20 +87,19 @@ def _global_max_backward(ctx: Any, dy: Tensor) -> Gradients:
 
 
 def _global_max_gradient_kernel(x: Tensor, y: Tensor, dy: Tensor) -> Tensor:
-    channels_last = native.is_channels_last(x)
-    x = native.dense(x)
-    dy = native.in_layout(dy, channels_last)
+    channels_last = layout.is_channels_last(x)
     images, channels, height, width = x.shape
-    dx = memory.empty_like(x)
+    pooled = (images, channels, 1, 1)
+    dx = memory.empty(x.shape, x, channels_last=channels_last)
     native.kernels.pool2d_global_max_backward(
-        x.data_ptr(),
-        native.in_layout(y, channels_last).data_ptr(),
-        dy.data_ptr(),
+        boundary.image(x, _INPUT, channels_last),
+        boundary.image(y, "global pooling: the output", channels_last, pooled),
+        boundary.image(dy, _GRADIENT, channels_last, pooled),
         images,
         channels,
         height * width,
         channels_last,
-        dx.data_ptr(),
+        dx,
     )
     return dx
 
@@ -118,7 +120,7 @@ global_average = register(
 _global_average_gradient = register(
     "global_avg_pool2d_backward(Tensor dy, SymInt[] size, bool channels_last) -> Tensor",
     _global_average_gradient_kernel,
-    lambda a: native.fake_empty(a.dy, (*a.dy.shape[:2], *a.size), a.channels_last),
+    lambda a: layout.fake_empty(a.dy, (*a.dy.shape[:2], *a.size), a.channels_last),
     save=_global_average_gradient_save,
     backward=_global_average_gradient_backward,
     cost=lambda a: theory.global_cost(
@@ -137,6 +139,6 @@ global_max = register(
 _global_max_gradient = register(
     "global_max_pool2d_backward(Tensor x, Tensor y, Tensor dy) -> Tensor",
     _global_max_gradient_kernel,
-    lambda a: torch.empty_like(native.dense(a.x)),
+    lambda a: layout.fake_empty(a.x, a.x.shape, layout.is_channels_last(a.x)),
     cost=lambda a: theory.global_cost(tuple(a.x.shape), operation="max", direction="backward"),
 )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lamina.ops.padding import sides
-from lamina.ops.runtime import memory, native
+from lamina.ops.runtime import boundary, layout, memory, native
 from lamina.ops.runtime.registration import Arguments, Gradients, Window, register
 from lamina.theory import pool2d as theory
 from lamina.theory.cost import Cost
@@ -56,6 +56,9 @@ _MAX_WINDOW = (
 )
 
 
+_INPUT, _GRADIENT = "pooling: the input", "pooling: the gradient"
+
+
 def _run_max(
     x: Tensor,
     places: Tensor | None,
@@ -65,18 +68,17 @@ def _run_max(
     dilation: _Numbers,
     output_size: _Numbers,
 ) -> Tensor:
-    channels_last = native.is_channels_last(x)
-    x = native.dense(x)
+    channels_last = layout.is_channels_last(x)
     images, channels, *size = x.shape
     y = memory.empty((images, channels, *output_size), x, channels_last=channels_last)
     native.kernels.pool2d_max(
-        x.data_ptr(),
+        boundary.image(x, _INPUT, channels_last),
         images,
         channels,
         *_axes(size, output_size, kernel_size, stride, padding, dilation),
         channels_last,
-        y.data_ptr(),
-        native.address(places),
+        y,
+        places,
     )
     return y
 
@@ -86,13 +88,13 @@ def _max_inference_kernel(x: Tensor, *window: Any) -> Tensor:
 
 
 def _pooled_fake(a: Arguments) -> Tensor:
-    return native.fake_empty(a.x, (*a.x.shape[:2], *a.output_size), native.is_channels_last(a.x))
+    return layout.fake_empty(a.x, (*a.x.shape[:2], *a.output_size), layout.is_channels_last(a.x))
 
 
 def _max_kernel(x: Tensor, *window: Any) -> tuple[Tensor, Tensor]:
     *_, output_size = window
     size = (*x.shape[:2], *output_size)
-    places = memory.empty(size, x, channels_last=native.is_channels_last(x), dtype=torch.uint8)
+    places = memory.empty(size, x, channels_last=layout.is_channels_last(x), dtype=torch.uint8)
     return _run_max(x, places, *window), places
 
 
@@ -104,7 +106,7 @@ def _max_fake(a: Arguments) -> tuple[Tensor, Tensor]:
 def _save_window(ctx: Any, a: Arguments) -> None:
     _, *ctx.window = a
     ctx.size = tuple(a.x.shape[2:])
-    ctx.channels_last = native.is_channels_last(a.x)
+    ctx.channels_last = layout.is_channels_last(a.x)
 
 
 def _max_save(ctx: Any, a: Arguments, output: tuple[Tensor, Tensor]) -> None:
@@ -182,17 +184,17 @@ def _max_gradient_kernel(
     output_size: _Numbers,
     channels_last: bool,
 ) -> Tensor:
-    dy = native.in_layout(dy, channels_last)
     images, channels = dy.shape[:2]
+    pooled = (images, channels, *output_size)
     dx = memory.empty((images, channels, *size), dy, channels_last=channels_last)
     native.kernels.pool2d_max_backward(
-        dy.data_ptr(),
-        native.in_layout(places, channels_last).data_ptr(),
+        boundary.image(dy, _GRADIENT, channels_last, pooled),
+        boundary.image(places, "pooling: the saved places", channels_last, pooled, torch.uint8),
         images,
         channels,
         *_axes(size, output_size, kernel_size, stride, padding, dilation),
         channels_last,
-        dx.data_ptr(),
+        dx,
     )
     return dx
 
@@ -201,7 +203,7 @@ def _max_gradient_kernel(
 
 
 def _gradient_fake(a: Arguments) -> Tensor:
-    return native.fake_empty(a.dy, (*a.dy.shape[:2], *a.size), a.channels_last)
+    return layout.fake_empty(a.dy, (*a.dy.shape[:2], *a.size), a.channels_last)
 
 
 def _dilation(a: Arguments) -> Any:
@@ -275,19 +277,18 @@ def _average_kernel(
     count_padding: bool,
     divisor: int,
 ) -> Tensor:
-    channels_last = native.is_channels_last(x)
-    x = native.dense(x)
+    channels_last = layout.is_channels_last(x)
     images, channels, *size = x.shape
     y = memory.empty((images, channels, *output_size), x, channels_last=channels_last)
     native.kernels.pool2d_average(
-        x.data_ptr(),
+        boundary.image(x, _INPUT, channels_last),
         images,
         channels,
         *_axes(size, output_size, kernel_size, stride, padding, (1, 1)),
         channels_last,
         count_padding,
         divisor,
-        y.data_ptr(),
+        y,
     )
     return y
 
@@ -311,18 +312,17 @@ def _average_gradient_kernel(
     divisor: int,
     channels_last: bool,
 ) -> Tensor:
-    dy = native.in_layout(dy, channels_last)
     images, channels = dy.shape[:2]
     dx = memory.empty((images, channels, *size), dy, channels_last=channels_last)
     native.kernels.pool2d_average_backward(
-        dy.data_ptr(),
+        boundary.image(dy, _GRADIENT, channels_last, (images, channels, *output_size)),
         images,
         channels,
         *_axes(size, output_size, kernel_size, stride, padding, (1, 1)),
         channels_last,
         count_padding,
         divisor,
-        dx.data_ptr(),
+        dx,
     )
     return dx
 

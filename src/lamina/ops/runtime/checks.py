@@ -5,6 +5,8 @@ PyTorch's own errors name "mat1" or a running mean; these name the op, what it t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -55,6 +57,42 @@ def check_ordered(x: Tensor, op: str) -> None:
     """
     if x.dtype == torch.bool or x.is_complex():
         raise TypeError(f"{op}: the input must be floating-point or of integers, got {x.dtype}")
+
+
+def check_convolution(
+    input_shape: Sequence[int], weight_shape: Sequence[int], op: str, groups: int
+) -> None:
+    """Raise unless the kernels are two-dimensional, fit the channels and divide into the groups.
+
+    Raises:
+        ValueError: another rank, number of channels or number of kernels.
+    """
+    if len(weight_shape) != 4:
+        raise ValueError(
+            f"{op}: weight must be (out_channels, in_channels / groups, height, width), "
+            f"got shape {tuple(weight_shape)}"
+        )
+    channels = weight_shape[1] * groups
+    if input_shape[-3] != channels:
+        raise ValueError(
+            f"{op}: the input must have {channels} channels, got {input_shape[-3]} "
+            f"in shape {tuple(input_shape)}"
+        )
+    if weight_shape[0] % groups:
+        raise ValueError(
+            f"{op}: weight must have a multiple of {groups} out_channels for {groups} groups, "
+            f"got shape {tuple(weight_shape)}"
+        )
+
+
+def check_vector(vector: Tensor | None, op: str, name: str, length: int) -> None:
+    """Raise unless there is one number per channel; None, where there is no vector, passes.
+
+    Raises:
+        ValueError: another rank or length.
+    """
+    if vector is not None and vector.shape != (length,):
+        raise ValueError(f"{op}: {name} must have shape ({length},), got {tuple(vector.shape)}")
 
 
 def check_same_dtype(x: Tensor, weight: Tensor, op: str) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from lamina.ops.runtime import memory_tuning, native
+from lamina.ops.runtime import layout, memory_tuning, native
 
 __all__ = ["MemoryStatistics", "empty", "empty_cache", "empty_like", "set_limit", "statistics"]
 
@@ -60,17 +60,26 @@ class MemoryStatistics:
 
 
 def empty_like(x: Tensor) -> Tensor:
-    """An uninitialised tensor of the shape, strides and type of the dense CPU tensor ``x``.
+    """An uninitialised tensor for what is computed element by element from a dense CPU tensor.
+
+    Its elements lie where those of ``x`` do; an axis of one element has the strides of PyTorch's.
 
     Example:
         >>> empty_like(torch.zeros(2, 3, 4, 4).to(memory_format=torch.channels_last)).stride()
         (48, 1, 12, 3)
     """
+    order = layout.memory_format(x)
     size = x.numel() * x.itemsize
-    if size < _SMALLEST or not _SUPPORTED:
-        return torch.empty_like(x)
-    ready = _from_pool(x.shape, x.stride(), x.dtype, size)
-    return torch.empty_like(x) if ready is None else ready
+    if size >= _SMALLEST and _SUPPORTED:
+        steps = (
+            x.stride()
+            if order is torch.preserve_format
+            else layout.strides(x.shape, order is not torch.contiguous_format)
+        )
+        ready = _from_pool(x.shape, steps, x.dtype, size)
+        if ready is not None:
+            return ready
+    return torch.empty_like(x, memory_format=order)
 
 
 def empty(
@@ -85,7 +94,7 @@ def empty(
     It is a tensor like any other, no view; only ``resize_`` cannot make it larger.
 
     Args:
-        shape: sizes, (N, C, H, W) for ``channels_last``.
+        shape: sizes, (N, C, H, W) or (N, C, D, H, W) for ``channels_last``.
         like: the tensor whose dtype it has; a CPU tensor.
         channels_last: channels vary fastest in memory.
         dtype: another dtype than that of ``like``.
@@ -100,11 +109,11 @@ def empty(
     dtype = dtype or like.dtype
     size = math.prod(shape) * dtype.itemsize
     if size >= _SMALLEST and _SUPPORTED:
-        ready = _from_pool(shape, _strides(shape, channels_last), dtype, size)
+        ready = _from_pool(shape, layout.strides(shape, channels_last), dtype, size)
         if ready is not None:
             return ready
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    return torch.empty(shape, dtype=dtype, device=_CPU, memory_format=layout)
+    order = layout.format_of(len(shape), channels_last)
+    return torch.empty(shape, dtype=dtype, device=_CPU, memory_format=order)
 
 
 def empty_cache() -> int:
@@ -149,13 +158,3 @@ def _from_pool(
         return None
     capsule = native.kernels.memory_allocate(shape, strides, code, dtype.itemsize * 8, size)
     return None if capsule is None else from_dlpack(capsule)
-
-
-def _strides(shape: Sequence[int], channels_last: bool) -> list[int]:
-    order = [1, 3, 2, 0] if channels_last else range(len(shape) - 1, -1, -1)
-    strides = [0] * len(shape)
-    step = 1
-    for axis in order:
-        strides[axis] = step
-        step *= shape[axis]
-    return strides

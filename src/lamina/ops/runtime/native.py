@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch  # first: the kernels are linked against the OpenMP runtime that it loads
 from torch import Tensor
 
+from lamina.ops.runtime.layout import is_channels_last
 from lamina.ops.runtime.torch_private import (
+    FakeTensor,
+    FunctionalTensor,
     differentiates_forward,
     dispatch_modes,
     function_transform,
@@ -25,24 +27,17 @@ from lamina.ops.runtime.torch_private import (
 
 __all__ = [
     "ACTIVATIONS",
-    "address",
-    "dense",
-    "fake_empty",
-    "in_layout",
     "instruction_set",
     "instruction_sets",
-    "is_channels_last",
     "is_small",
     "kernels",
     "kinds",
     "lanes",
     "reason_for_absence",
-    "row_major",
     "runs_directly",
     "serves",
     "sizes_are_known",
     "summary",
-    "with_strides",
 ]
 
 reason_for_absence: str | None = None
@@ -107,6 +102,7 @@ def serves(*tensors: Tensor | None) -> bool:
 
     Function transforms (``torch.func``) and forward-mode differentiation need PyTorch's ops, and
     so does ``torch.jit.trace``: what it makes of sizes has to hold for other inputs, elsewhere.
+    A tensor type of somebody else's knows PyTorch's ops alone.
     """
     if kernels is None:
         return False
@@ -117,10 +113,8 @@ def serves(*tensors: Tensor | None) -> bool:
     # A plain loop: this is a large part of what a small call costs.
     for tensor in tensors:
         if tensor is not None and not (
-            tensor.dtype is torch.float32
-            and tensor.is_cpu
-            and tensor.layout is torch.strided
-            and tensor.numel() > 0
+            # Of the CPU, float32, in plain memory: no sparse, nested, quantised or negated one.
+            isinstance(tensor, torch.FloatTensor) and type(tensor) in _SERVED and tensor.numel() > 0
         ):
             return False
     return True
@@ -162,63 +156,4 @@ def sizes_are_known(x: Tensor) -> bool:
 
 
 _PLAIN = (Tensor, torch.nn.Parameter)  # no subclass: those want to see every op
-
-
-def is_channels_last(x: Tensor) -> bool:
-    """Whether channels vary fastest in memory, by rule where the strides alone leave it open.
-
-    With one channel or one pixel both layouts are the same memory; it then counts as
-    channels-last, which has the longer rows.
-    """
-    if x.dim() == 4:
-        return x.is_contiguous(memory_format=torch.channels_last)
-    if x.dim() == 5:
-        return x.is_contiguous(memory_format=torch.channels_last_3d)
-    return x.dim() == 2 and x.is_contiguous()
-
-
-def dense(x: Tensor) -> Tensor:
-    """``x`` itself where its memory is one dense block in either layout, else a dense copy."""
-    if x.is_neg():
-        x = x.resolve_neg()
-    return x if x.is_contiguous() or is_channels_last(x) else x.contiguous()
-
-
-def row_major(x: Tensor) -> Tensor:
-    """``x`` itself where its last axis varies fastest in one dense block, else such a copy."""
-    return (x.resolve_neg() if x.is_neg() else x).contiguous()
-
-
-def with_strides(gradient: Tensor, strides: tuple[int, ...]) -> Tensor:
-    """``gradient`` with the strides of a dense tensor of its shape."""
-    if gradient.is_neg():
-        gradient = gradient.resolve_neg()
-    if gradient.stride() == strides:
-        return gradient
-    return torch.empty_strided(
-        gradient.shape, strides, dtype=gradient.dtype, device=gradient.device
-    ).copy_(gradient)
-
-
-def fake_empty(like: Tensor, size: Sequence[int], channels_last: bool) -> Tensor:
-    """What ``memory.empty`` gives, on the fake or meta device of ``like``."""
-    return torch.empty(
-        size,
-        dtype=like.dtype,
-        device=like.device,
-        memory_format=torch.channels_last if channels_last else torch.contiguous_format,
-    )
-
-
-def in_layout(image: Tensor, channels_last: bool) -> Tensor:
-    """``image`` itself where its memory is dense in this layout, else a copy that is."""
-    if image.is_neg():
-        image = image.resolve_neg()
-    return image.contiguous(
-        memory_format=torch.channels_last if channels_last else torch.contiguous_format
-    )
-
-
-def address(tensor: Tensor | None) -> int:
-    """Of the first element; 0 stands for no tensor."""
-    return 0 if tensor is None else tensor.data_ptr()
+_SERVED = (*_PLAIN, FakeTensor, FunctionalTensor)  # tracers follow ours as they follow PyTorch's

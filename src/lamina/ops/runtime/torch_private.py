@@ -14,6 +14,7 @@ from torch._C import _len_torch_dispatch_stack as dispatch_modes
 from torch._C._autograd import _top_saved_tensors_default_hooks as _saved_tensors_hooks
 from torch._C._functorch import peek_interpreter_stack as function_transform
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.autograd import forward_ad
 from torch.nn.modules import module as _module
 from torch.nn.modules.batchnorm import _BatchNorm as AnyBatchNorm
@@ -24,6 +25,7 @@ __all__ = [
     "AnyBatchNorm",
     "FakeTensor",
     "FakeTensorMode",
+    "FunctionalTensor",
     "TorchDispatchMode",
     "TorchFunctionDisabled",
     "differentiates_forward",

@@ -110,7 +110,7 @@ def bandwidth() -> float:
     """
     source = _ones(_COPIED // 4)
     target = torch.empty_like(source)
-    read, size, written = source.data_ptr(), source.numel(), target.data_ptr()
+    size = source.numel()
     best = 0.0
     for _ in range(_ROUNDS):
         start = perf_counter()
@@ -118,9 +118,9 @@ def bandwidth() -> float:
         best = max(best, 2 * _COPIED / (perf_counter() - start))
         if native.kernels:
             start = perf_counter()
-            native.kernels.roofline_copy(read, size, written)
+            native.kernels.roofline_copy(source, size, target)
             middle = perf_counter()
-            native.kernels.roofline_sum(written, size)  # the copy left it in no cache
+            native.kernels.roofline_sum(target, size)  # the copy left it in no cache
             stop = perf_counter()
             best = max(best, 2 * _COPIED / (middle - start), _COPIED / (stop - middle))
     return best
@@ -147,7 +147,7 @@ def exchange() -> float | None:
     best = 0.0
     for _ in range(_ROUNDS):
         start = perf_counter()
-        native.kernels.roofline_exchange(data.data_ptr(), data.numel(), rounds)
+        native.kernels.roofline_exchange(data, data.numel(), rounds)
         best = max(best, rounds * _EXCHANGED / (perf_counter() - start))
     return best
 

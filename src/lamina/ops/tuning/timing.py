@@ -252,7 +252,7 @@ def _calls(case: Case) -> dict[tuple[Pass, str], _Call]:
             )
 
         def run_of_input(name: str = name) -> Tensor:
-            return kernels.input_gradient(name, x, dy, weight, of_input)
+            return kernels.input_gradient(name, x, dy, weight, of_input, channels_last=True)
 
         def run_of_weight(name: str = name) -> Tensor:
             return kernels.weight_gradient(name, x, dy, weight, of_weight)
