@@ -218,6 +218,7 @@ _dropout = register(
     save=_save,
     backward=_backward,
     cost=lambda a: theory.cost(a.x.shape, a.p),
+    linear_in="x",
 )
 
 

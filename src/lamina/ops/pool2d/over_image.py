@@ -115,6 +115,7 @@ global_average = register(
     save=_global_average_save,
     backward=_global_average_backward,
     cost=_cost("average"),
+    linear_in="x",
     kind="global_avg_pool2d",
 )
 _global_average_gradient = register(

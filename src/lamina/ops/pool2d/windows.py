@@ -342,6 +342,7 @@ average_pool = register(
     save=_average_save,
     backward=_average_backward,
     cost=_cost("average", "forward"),
+    linear_in="x",
     kind="avg_pool2d",
     window=_window,
 )

@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import make_dual, unpack_dual
 from torch.utils.flop_counter import register_flop_formula
 
 from lamina.ops.runtime import native
+from lamina.ops.runtime.torch_private import differentiates_forward
 from lamina.theory.cost import Cost
 from lamina.theory.shapes import Pair, ResolvedPadding
 
@@ -90,6 +92,7 @@ def register(
     window: Callable[[Arguments], Window] | None = None,
     settings: Callable[[Arguments], str] | None = None,
     training: bool | None = None,
+    linear_in: str = "dy",
 ) -> Callable[..., Any]:
     """Defines ``torch.ops.lamina.<name>``, lists it in ``OPS`` and returns its ``function``.
 
@@ -105,6 +108,8 @@ def register(
         window: of the arguments.
         settings: of the arguments.
         training: of a normalisation.
+        linear_in: the one argument whose tangent, in forward-mode, goes the way that it goes
+            itself; every gradient is linear in the gradient that comes in.
     """
     name = schema.partition("(")[0]
     qualified = f"lamina::{name}"
@@ -117,13 +122,14 @@ def register(
     torch.library.register_vmap(qualified, _one_by_one(op))
     if backward is None:
         torch.library.register_autograd(qualified, _refusal(qualified))
-        function = _directly_or(op, kernel)
+        call = _directly_or(op, kernel)
     else:
         assert save is not None
         setup_context, formula = _by_position(arguments, save, backward)
         torch.library.register_autograd(qualified, formula, setup_context=setup_context)
         direct = _autograd_function(qualified, kernel, setup_context, formula)
-        function = _differentiably_or(op, kernel, direct)
+        call = _differentiably_or(op, kernel, direct)
+    function = _with_tangents(call, arguments, linear_in)
     if cost is not None:
         _tell_the_flop_counter(packet, arguments, cost)
     OPS[name] = Op(
@@ -184,6 +190,37 @@ def _differentiably_or(
         return kernel(*args)
 
     return call
+
+
+def _with_tangents(call: Callable[..., Any], arguments: Any, linear_in: str) -> Callable[..., Any]:
+    """Forward-mode: a kernel sees no tangent, and would drop it without a word."""
+    names = arguments._fields
+
+    def function(*args: Any) -> Any:
+        if not differentiates_forward():
+            return call(*args)
+        tangents = {
+            name: unpack_dual(arg).tangent
+            for name, arg in zip(names, args, strict=True)
+            if isinstance(arg, Tensor)
+        }
+        dual = [name for name, tangent in tangents.items() if tangent is not None]
+        if not dual:
+            return call(*args)
+        if dual != [linear_in]:
+            raise RuntimeError(
+                f"lamina::{arguments.__name__} has no forward-mode derivative by {dual[0]}; "
+                "compute the forward pass inside of dual_level, too"
+            )
+        at = names.index(linear_in)
+        results, pushed = (
+            call(*args[:at], part, *args[at + 1 :]) for part in unpack_dual(args[at])
+        )
+        if isinstance(results, Tensor):
+            return make_dual(results, pushed)
+        return tuple(make_dual(*pair) for pair in zip(results, pushed, strict=True))
+
+    return function
 
 
 def _by_position(
@@ -259,17 +296,22 @@ def differentiable_gradients(
     inputs: Sequence[Tensor | None],
     gradient_output: Tensor,
 ) -> tuple[Tensor | None, ...]:
-    """Gradients that can be differentiated again, through PyTorch's own ``function(*inputs)``.
+    """Gradients through PyTorch's own ``function(*inputs)``, which can be differentiated again.
 
     What a backward formula returns under ``create_graph=True``; None where an input is absent or
-    needs no gradient.
+    needs no gradient, which may be all of them.
     """
     with torch.enable_grad():
         # Views: two inputs may be one tensor, and each is owed its own gradient.
         aliases = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
         output = function(*aliases)
     wanted = [alias for alias in aliases if alias is not None and alias.requires_grad]
-    gradients = iter(torch.autograd.grad(output, wanted, gradient_output, create_graph=True))
+    if not wanted:
+        return (None,) * len(inputs)
+    create_graph = torch.is_grad_enabled()
+    gradients = iter(
+        torch.autograd.grad(output, wanted, gradient_output, create_graph=create_graph)
+    )
     return tuple(
         next(gradients) if alias is not None and alias.requires_grad else None for alias in aliases
     )
