@@ -10,13 +10,16 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.forward_ad import make_dual, unpack_dual
+from torch.autograd import forward_ad
 from torch.utils.flop_counter import register_flop_formula
 
 from lamina.ops.runtime import native
 from lamina.ops.runtime.torch_private import differentiates_forward
 from lamina.theory.cost import Cost
 from lamina.theory.shapes import Pair, ResolvedPadding
+
+make_dual: Callable[..., Tensor] = forward_ad.make_dual
+unpack_dual: Callable[..., Any] = forward_ad.unpack_dual
 
 Arguments = Any
 """An op's arguments by the names of its schema, as a named tuple."""
