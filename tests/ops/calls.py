@@ -256,7 +256,11 @@ def activation(rng: Random) -> Call:
     name = rng.choice(["relu", "relu6", "silu", "hardswish", "hardsigmoid", "gelu", "tanh"])
     name = rng.choice([name, "sigmoid", "leaky_relu"])
     x = rng.choice([image(rng), torch.randn(7), torch.randn(2, 3, 2, 4, 5)])
-    return pool(getattr(ops, name), getattr(F, name), x)
+    return pool(getattr(ops, name), getattr(F, name) if name != "hardsigmoid" else _hardsigmoid, x)
+
+
+def _hardsigmoid(x: Tensor) -> Tensor:
+    return (F.hardtanh(x, -3, 3) + 3) / 6  # PyTorch's own has no second derivative
 
 
 def dropout(rng: Random) -> Call:
@@ -288,7 +292,9 @@ def squeeze_excite(rng: Random) -> Call:
         lambda t: (
             t["x"]
             * F.linear(
-                F.silu(F.linear(t["x"].mean((2, 3)), t["reduce"])), t["expand"], t["bias"]
+                F.silu(F.linear(t["x"].mean((2, 3)), t["reduce"].flatten(1))),
+                t["expand"].flatten(1),
+                t["bias"],
             ).sigmoid()[..., None, None]
         ),
     )

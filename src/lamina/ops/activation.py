@@ -161,8 +161,8 @@ def _native(name: str, x: Tensor, negative_slope: float = 0.0) -> Tensor:
 
 
 def _forward(name: str, x: Tensor, negative_slope: float) -> Tensor:
-    x = boundary.flat(x, f"{name}: the input")
     y = memory.empty_like(x)
+    x = boundary.flat(x, f"{name}: the input")
     native.kernels.activation_forward(_FUNCTIONS.index(name), x, x.numel(), negative_slope, y)
     return y
 
@@ -181,8 +181,8 @@ class _Activation(torch.autograd.Function):
         directly = native.serves(saved, dy) and native.runs_directly((saved, dy))
         if torch.is_grad_enabled() or not directly:
             return _torch_gradient(ctx.name, saved, dy), None
-        saved = boundary.flat(saved, f"{ctx.name}: what was saved")
         dx = memory.empty_like(saved)
+        saved = boundary.flat(saved, f"{ctx.name}: what was saved")
         dy = boundary.as_in(dy, f"{ctx.name}: the gradient", dx.shape, dx.stride())
         native.kernels.activation_backward(_FUNCTIONS.index(ctx.name), saved, dy, saved.numel(), dx)
         return dx, None
@@ -211,8 +211,8 @@ class _TwoSlopes(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, name: str, negative_slope: float) -> Tensor:
-        x = boundary.flat(x, f"{name}: the input")
         y = memory.empty_like(x)
+        x = boundary.flat(x, f"{name}: the input")
         bits = memory.empty((_words(x),), x, dtype=torch.int32)
         native.kernels.activation_forward_with_bits(
             _FUNCTIONS.index(name), x, x.numel(), negative_slope, y, bits

@@ -223,6 +223,12 @@ def _is_channels_last(x: Tensor) -> bool:
     return order is not torch.contiguous_format
 
 
+def _gradient_is_channels_last(x: Tensor, dy: Tensor) -> bool:
+    """PyTorch's rule, where an axis of one element leaves it open."""
+    asked = layout.is_channels_last(x)
+    return _is_channels_last(x) if layout.is_channels_last(dy) == asked else asked
+
+
 def _extents(x: Tensor, channels_last: bool) -> tuple[int, int, int]:
     """(outer, channels, inner) of the kernels: channels vary fastest where inner is 1."""
     channels = x.shape[1]
@@ -384,7 +390,7 @@ def _backward_kernel(
     negative_slope: float,
     batch_statistics: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    channels_last = _is_channels_last(x)
+    channels_last = _gradient_is_channels_last(x, dy)
     x = boundary.image(x, _INPUT, channels_last)
     dx = memory.empty(x.shape, x, channels_last=channels_last)
     dy = boundary.as_in(dy, "batch_norm: the gradient", dx.shape, dx.stride())
@@ -434,7 +440,7 @@ _backward = register(
     "bool batch_statistics) -> (Tensor, Tensor, Tensor)",
     _backward_kernel,
     lambda a: (
-        _fake_like(a.x),
+        layout.fake_empty(a.x, a.x.shape, _gradient_is_channels_last(a.x, a.dy)),
         a.x.new_empty(a.x.shape[1]),
         a.x.new_empty(a.x.shape[1]),
     ),

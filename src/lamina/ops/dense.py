@@ -42,6 +42,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         >>> linear(torch.ones(2, 3), torch.ones(4, 3), torch.ones(4)).tolist()
         [[4.0, 4.0, 4.0, 4.0], [4.0, 4.0, 4.0, 4.0]]
     """
+    if x.is_nested:  # it has no shape to look at
+        return F.linear(x, weight, bias)
     if x.dim() == 0 or x.shape[-1] != weight.shape[-1]:
         raise ValueError(
             f"linear: the input must be (..., {weight.shape[-1]}), got shape {tuple(x.shape)}"

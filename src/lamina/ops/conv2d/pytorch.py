@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lamina.ops.runtime import layout
 from lamina.theory.conv2d_problem import Problem
 from lamina.theory.shapes import Pair, ResolvedPadding
 
@@ -24,6 +25,8 @@ def torch_conv2d(
     if weight.shape[0] == 1:
         # For a single filter of other strides PyTorch's gradient may fail: "slow_conv2d:
         # grad_weight must be contiguous", on one small channels-last image.
+        if x.dim() == 4 and layout.is_channels_last(weight):
+            x = x.contiguous(memory_format=torch.channels_last)  # as it would be by the weight
         weight = weight.contiguous()
     if top != bottom or left != right:
         x, top, left = F.pad(x, (left, right, top, bottom)), 0, 0

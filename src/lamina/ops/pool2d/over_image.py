@@ -47,7 +47,8 @@ def _global_fake(a: Arguments) -> Tensor:
 
 def _global_average_save(ctx: Any, a: Arguments, output: Tensor) -> None:
     ctx.size = tuple(a.x.shape[2:])
-    ctx.channels_last = layout.is_channels_last(a.x)
+    # Of one pixel PyTorch's gradient is row-major, whatever the strides say.
+    ctx.channels_last = layout.is_channels_last(a.x) and ctx.size != (1, 1)
 
 
 def _global_average_backward(ctx: Any, dy: Tensor) -> Gradients:

@@ -116,7 +116,7 @@ def image(
 
 
 def flat(x: Tensor, what: str) -> Tensor:
-    """``x`` in one dense block, its axes in any order: for what goes element by element.
+    """``x`` in one dense block in the order of ``memory.empty_like(x)``, whatever that is.
 
     Raises:
         TypeError: as ``plain``.

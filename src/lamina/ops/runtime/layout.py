@@ -38,7 +38,7 @@ def is_channels_last(x: Tensor) -> bool:
     if x.is_contiguous():
         if not x.is_contiguous(memory_format=torch.channels_last):
             return False  # of several channels and pixels: no question
-    elif x.shape[0] > 1 and x.is_contiguous(memory_format=torch.channels_last):
+    elif 1 not in x.shape and x.is_contiguous(memory_format=torch.channels_last):
         return True
     steps = x.stride()
     if steps[1] == 0:

@@ -60,26 +60,18 @@ class MemoryStatistics:
 
 
 def empty_like(x: Tensor) -> Tensor:
-    """An uninitialised tensor for what is computed element by element from a dense CPU tensor.
+    """An uninitialised tensor for what is computed element by element from a CPU tensor.
 
-    Its elements lie where those of ``x`` do; an axis of one element has the strides of PyTorch's.
+    It is dense, with the strides that PyTorch's own ops would give it.
 
     Example:
         >>> empty_like(torch.zeros(2, 3, 4, 4).to(memory_format=torch.channels_last)).stride()
         (48, 1, 12, 3)
     """
     order = layout.memory_format(x)
-    size = x.numel() * x.itemsize
-    if size >= _SMALLEST and _SUPPORTED:
-        steps = (
-            x.stride()
-            if order is torch.preserve_format
-            else layout.strides(x.shape, order is not torch.contiguous_format)
-        )
-        ready = _from_pool(x.shape, steps, x.dtype, size)
-        if ready is not None:
-            return ready
-    return torch.empty_like(x, memory_format=order)
+    if order is torch.preserve_format:
+        return torch.empty_like(x)
+    return empty(x.shape, x, channels_last=order is not torch.contiguous_format)
 
 
 def empty(
