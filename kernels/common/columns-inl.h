@@ -30,16 +30,16 @@ class PixelRange {
       phases[part] = ranges_[part].load(from + part * lanes, outside...);
     if constexpr (Stride == 2) {
       const Vector first = phases[0], second = phases[1];
-      phases[0] = take_alternate(first, second, 0);
-      phases[1] = take_alternate(first, second, 1);
+      phases[0] = take_alternate<0>(first, second);
+      phases[1] = take_alternate<1>(first, second);
     }
   }
   [[gnu::always_inline]] void store(const Vector (&phases)[Stride], float* to) const {
     if constexpr (Stride == 1) {
       ranges_[0].store(to, phases[0]);
     } else {
-      for (int part = 0; part < Stride; ++part)
-        ranges_[part].store(to + part * lanes, weave(phases[0], phases[1], part));
+      ranges_[0].store(to, weave<0>(phases[0], phases[1]));
+      ranges_[1].store(to + lanes, weave<1>(phases[0], phases[1]));
     }
   }
 

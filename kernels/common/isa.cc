@@ -20,9 +20,16 @@ std::string_view isa_name(Isa isa) {
 bool isa_runs_here(Isa isa) {
   const std::string_view name = isa_name(isa);
 #if defined(__x86_64__)
-  if (name == "v2") return __builtin_cpu_supports("x86-64-v2");
-  if (name == "v3") return __builtin_cpu_supports("x86-64-v3");
-  if (name == "v4") return __builtin_cpu_supports("x86-64-v4");
+  // Not every compiler knows the levels by name. Processors that have these have all of a level.
+  const bool v2 = __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt");
+  const bool v3 = v2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                  __builtin_cpu_supports("bmi2");
+  const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                  __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+                  __builtin_cpu_supports("avx512vl");
+  if (name == "v2") return v2;
+  if (name == "v3") return v3;
+  if (name == "v4") return v4;
 #endif
   return name == "scalar" || name == "neon";
 }

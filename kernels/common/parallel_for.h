@@ -4,29 +4,12 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <exception>
-#include <mutex>
-
-#ifdef LAMINA_STD_THREADS
-#include <thread>
-#include <vector>
-#else
-#include <omp.h>
-#endif
 
 namespace lamina {
 
-// True in a child process that was forked after the thread pool had started: the pool's
-// threads do not exist there, and waiting for them would hang.
-bool threads_lost_in_fork();
-
-inline int thread_count() {
-#ifdef LAMINA_STD_THREADS
-  return 4;
-#else
-  return threads_lost_in_fork() || omp_in_parallel() ? 1 : omp_get_max_threads();
-#endif
-}
+// 1 inside of a parallel region, and in a child process that was forked after the thread pool had
+// started: the pool's threads do not exist there, and waiting for them would hang.
+int thread_count();
 
 // Threads worth starting for `count` items when fewer than `grain` items do not repay one.
 inline int thread_count_for(int64_t count, int64_t grain) {
@@ -34,38 +17,15 @@ inline int thread_count_for(int64_t count, int64_t grain) {
   return static_cast<int>(std::min<int64_t>(useful, thread_count()));
 }
 
+// Calls task(body, thread) as parallel_threads calls its body: one function for all bodies.
+void run_threads(int threads, void (*task)(const void* body, int thread), const void* body);
+
 // Calls body(thread) for thread = 0 .. threads - 1, at once. What one of them throws, for want of
 // memory, is thrown when all have ended: past the end of its thread it would end the process.
 template <typename Body>
 void parallel_threads(int threads, const Body& body) {
-  if (threads <= 1) {
-    body(0);
-    return;
-  }
-  std::exception_ptr failure;
-  std::mutex failing;
-  const auto run = [&](int thread) {
-    try {
-      body(thread);
-    } catch (...) {
-      const std::lock_guard<std::mutex> lock(failing);
-      failure = std::current_exception();
-    }
-  };
-#ifdef LAMINA_STD_THREADS
-  std::vector<std::thread> pool;
-  for (int thread = 1; thread < threads; ++thread)
-    pool.emplace_back([&run, thread] { run(thread); });
-  run(0);
-  for (std::thread& thread : pool) thread.join();
-#else
-  // The runtime may grant fewer threads than asked for: stride over them, so that none is lost.
-#pragma omp parallel num_threads(threads)
-  for (int thread = omp_get_thread_num(); thread < threads; thread += omp_get_num_threads()) {
-    run(thread);
-  }
-#endif
-  if (failure) std::rethrow_exception(failure);
+  run_threads(
+      threads, [](const void* of, int thread) { (*static_cast<const Body*>(of))(thread); }, &body);
 }
 
 struct Range {

@@ -46,22 +46,19 @@ struct PhasedAxis : Axis {
 
 // ---- two phases of single floats --------------------------------------------------------------
 
-// Every other lane of two registers, and back.
-#if defined(LAMINA_ISA_scalar)
-inline Vector take_alternate(Vector a, Vector b, int32_t first) { return first == 0 ? a : b; }
-inline Vector weave(Vector a, Vector b, int32_t half) { return half == 0 ? a : b; }
-#else
-[[gnu::always_inline]] inline Vector take_alternate(Vector a, Vector b, int32_t first) {
-  IntVector lane;
-  for (int at = 0; at < lanes; ++at) lane[at] = 2 * at + first;
-  return __builtin_shuffle(a, b, lane);
+// Every other lane of two registers, from the first or the second on, and back: a half of what two
+// make lane by lane in turn.
+template <int First>
+[[gnu::always_inline]] inline Vector take_alternate(Vector a, Vector b) {
+  return shuffle(a, b, [](int lane) { return 2 * lane + First; });
 }
-[[gnu::always_inline]] inline Vector weave(Vector a, Vector b, int32_t half) {
-  IntVector lane;
-  for (int at = 0; at < lanes; ++at) lane[at] = half * lanes / 2 + at / 2 + (at % 2) * lanes;
-  return __builtin_shuffle(a, b, lane);
+template <int Half>
+[[gnu::always_inline]] inline Vector weave(Vector a, Vector b) {
+  return shuffle(a, b, [](int lane) {
+    const int at = Half * lanes + lane;
+    return at / 2 + at % 2 * lanes;
+  });
 }
-#endif
 
 // even[i] = from[2 * i], odd[i] = from[2 * i + 1] for `count` of `from`, which lies in memory that
 // ends at `end`. Writes up to `slack` floats more, whatever they are.
@@ -71,8 +68,8 @@ inline void deinterleave(const float* from, int64_t count, const float* end, flo
   for (; at < count && end - (from + at) >= 2 * lanes; at += 2 * lanes) {
     for (int64_t part : {at, at + lanes}) prefetch(from + part + prefetch_distance);
     const Vector a = load_whole(from + at), b = load_whole(from + at + lanes);
-    store(even + at / 2, take_alternate(a, b, 0));
-    store(odd + at / 2, take_alternate(a, b, 1));
+    store(even + at / 2, take_alternate<0>(a, b));
+    store(odd + at / 2, take_alternate<1>(a, b));
   }
   for (; at < count; ++at) {
     float* to = at % 2 ? odd : even;
@@ -86,8 +83,8 @@ inline void interleave(const float* even, const float* odd, int64_t count, float
                        const float* end) {
   for (int64_t at = 0; at < count; at += 2 * lanes) {
     const Vector a = load(even + at / 2), b = load(odd + at / 2);
-    store_within(to + at, weave(a, b, 0), count - at, end);
-    if (at + lanes < count) store_within(to + at + lanes, weave(a, b, 1), count - at - lanes, end);
+    store_within(to + at, weave<0>(a, b), count - at, end);
+    if (at + lanes < count) store_within(to + at + lanes, weave<1>(a, b), count - at - lanes, end);
   }
 }
 

@@ -16,12 +16,10 @@ template <int Half = lanes / 2>
     for (int row = 0; row < lanes; ++row) {
       if (row & Half) continue;
       const Vector a = square[row], b = square[row + Half];
-      [&]<int... lane>(std::integer_sequence<int, lane...>) __attribute__((always_inline)) {
-        square[row] =
-            __builtin_shufflevector(a, b, (lane & Half ? lanes + (lane ^ Half) : lane)...);
-        square[row + Half] =
-            __builtin_shufflevector(a, b, (lane & Half ? lanes + lane : lane ^ Half)...);
-      }(std::make_integer_sequence<int, lanes>{});
+      const auto upper = [](int lane) { return lane & Half ? lanes + (lane ^ Half) : lane; };
+      const auto lower = [](int lane) { return lane & Half ? lanes + lane : lane ^ Half; };
+      square[row] = shuffle(a, b, upper);
+      square[row + Half] = shuffle(a, b, lower);
     }
     transpose<Half / 2>(square);
   }
@@ -33,12 +31,9 @@ template <int Half = lanes / 2>
   if constexpr (Half > 0) {
     for (int row = 0; row < Half; ++row) {
       const Vector a = v[row], b = v[row + Half];
-      v[row] = [&]<int... lane>(std::integer_sequence<int, lane...>)
-                   __attribute__((always_inline)) {
-                     return __builtin_shufflevector(a, b, (lane & Half ? lanes + lane : lane)...) +
-                            __builtin_shufflevector(
-                                a, b, (lane & Half ? lanes + (lane ^ Half) : lane ^ Half)...);
-                   }(std::make_integer_sequence<int, lanes>{});
+      const auto own = [](int lane) { return lane & Half ? lanes + lane : lane; };
+      const auto other = [](int lane) { return lane & Half ? lanes + (lane ^ Half) : lane ^ Half; };
+      v[row] = shuffle(a, b, own) + shuffle(a, b, other);
     }
     return sum_each<Half / 2>(v);
   } else {

@@ -1,11 +1,11 @@
-// Loops whose counter is a constant in every turn, so that what they index stays in registers.
+// Loops whose counter is a constant in every turn.
 #pragma once
 
 #include <type_traits>
 #include <utility>
 
-// Blocks of columns are loops whose registers only inlining keeps; checked at every access they
-// would take minutes to compile.
+// Of lambdas that such loops lie in, or are called from. Checked at every access, what is inlined
+// into one of them would take minutes to compile.
 #if defined(LAMINA_SANITIZED)
 #define LAMINA_INLINE
 #else

@@ -207,15 +207,26 @@ inline bool should_stream(const float* to, int64_t size, int64_t run_length = la
 #endif
 }
 
+// Lane by lane what lies at place source(lane) of a and of b behind it: shuffle(a, b, source),
+// whose source is a function of constants, without state.
+template <typename Source>
+[[gnu::always_inline]] inline Vector shuffle(Vector a, Vector b, Source) {
+  return [&]<int... lane>(std::integer_sequence<int, lane...>) __attribute__((always_inline)) {
+#if defined(__clang__) || __GNUC__ >= 12
+    return __builtin_shufflevector(a, b, Source{}(lane)...);
+#else
+    return __builtin_shuffle(a, b, IntVector{Source{}(lane)...});
+#endif
+  }(std::make_integer_sequence<int, lanes>{});
+}
+
 // Halves are added until one lane is left.
 template <int Half = lanes / 2>
 [[gnu::always_inline]] inline float sum(Vector v) {
   if constexpr (Half == 0) {
     return v[0];
   } else {
-    v += [&]<int... lane>(std::integer_sequence<int, lane...>) __attribute__((always_inline)) {
-      return __builtin_shufflevector(v, v, (lane ^ Half)...);
-    }(std::make_integer_sequence<int, lanes>{});
+    v += shuffle(v, v, [](int lane) { return lane ^ Half; });
     return sum<Half / 2>(v);
   }
 }

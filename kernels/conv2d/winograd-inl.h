@@ -18,10 +18,11 @@ namespace lamina::conv2d::LAMINA_ISA {
 // Rows of every point's matrix between what is written and what is asked for.
 inline constexpr int64_t rows_ahead = 6;
 
-// At every point an inputs x outputs matrix, stored panel by panel of columns.
-template <typename S>
+// At every point an inputs x outputs matrix, stored panel by panel of columns. T transforms
+// kernels.
+template <typename T>
 struct TransformedWeight {
-  using Matrices = Planes<Square<S>::weights>;
+  using Matrices = Planes<T::to * T::to>;
   Matrices planes;
   int64_t inputs, outputs;  // the latter rounded up to whole registers
 
@@ -37,7 +38,7 @@ struct TransformedWeight {
   void fill(const Filter<const float>& w, int64_t true_outputs) const {
     const int64_t chunks = (inputs + lanes - 1) / lanes;
     parallel_for(outputs / lanes * chunks, 4, [&](int64_t begin, int64_t end) {
-      Patch<S::taps> patch;
+      Patch<T::from> patch;
       for (int64_t item = begin; item < end; ++item) {
         const int64_t output = item / chunks * lanes, input = item % chunks * lanes;
         const int64_t count = std::min<int64_t>(lanes, inputs - input);
@@ -46,13 +47,12 @@ struct TransformedWeight {
         const int64_t first = output / panel * panel;
         for (int64_t i = 0; i < count; ++i) {
           float* const to = at(0, first) + (input + i) * width(first) + output - first;
-          transform<typename S::Weight>(
-              [&](int u, int v) { return load(patch.weight[u * S::taps + v][i]); },
-              [&](int u, int v, Vector point) {
-                float* const row = to + (u * S::Weight::to + v) * planes.stride;
-                store(row, point);
-                prefetch_to_write(row + rows_ahead * width(first));
-              });
+          transform<T>([&](int u, int v) { return load(patch.weight[u * T::from + v][i]); },
+                       [&](int u, int v, Vector point) {
+                         float* const row = to + (u * T::to + v) * planes.stride;
+                         store(row, point);
+                         prefetch_to_write(row + rows_ahead * width(first));
+                       });
         }
       }
     });
@@ -104,7 +104,7 @@ class Forward {
         tiles_(result),
         inputs_(round_up(source.channels, lanes)),
         outputs_(round_up(result.channels, lanes)),
-        weight_size_(TransformedWeight<S>::Matrices::size(source.channels, outputs_)) {}
+        weight_size_(Weight::Matrices::size(source.channels, outputs_)) {}
 
   void run(const Filter<const float>& w) const {
     const int threads = thread_count();
@@ -123,6 +123,7 @@ class Forward {
   }
 
  private:
+  using Weight = TransformedWeight<typename S::Weight>;
   using Inputs = Planes<Square<S>::inputs>;
   using Outputs = Planes<Square<S>::outputs>;
 
@@ -131,7 +132,7 @@ class Forward {
   void run_apart(const Filter<const float>& w, int64_t block) const {
     const int threads = thread_count();
     Scratch scratch(inputs_, weight_size_ + threads * block_size(block));
-    const TransformedWeight<S> weight(scratch.planes(), source_.channels, outputs_);
+    const Weight weight(scratch.planes(), source_.channels, outputs_);
     weight.fill(w, result_.channels);
     parallel_threads(threads, [&](int thread) {
       float* const data = scratch.planes() + weight_size_ + thread * block_size(block);
@@ -151,7 +152,7 @@ class Forward {
     const int64_t block =
         tiles_per_block(shared_bytes, tile_size<S>(inputs_, outputs_), 48, tiles_.count);
     Scratch scratch(inputs_, weight_size_ + block_size(block));
-    const TransformedWeight<S> weight(scratch.planes(), source_.channels, outputs_);
+    const Weight weight(scratch.planes(), source_.channels, outputs_);
     weight.fill(w, result_.channels);
     const Inputs from = inputs_of(scratch.planes() + weight_size_, block);
     const Outputs to = outputs_of(scratch.planes() + weight_size_, block);
@@ -168,7 +169,7 @@ class Forward {
   void run_at_once(const Filter<const float>& w) const {
     const int64_t count = tiles_.count;
     const int threads = thread_count();
-    const int64_t panel_size = TransformedWeight<S>::Matrices::size(source_.channels, panel);
+    const int64_t panel_size = Weight::Matrices::size(source_.channels, panel);
     Scratch scratch(inputs_, block_size(count) + threads * panel_size);
     const Inputs from = inputs_of(scratch.planes(), count);
     const Outputs to = outputs_of(scratch.planes(), count);
@@ -178,8 +179,7 @@ class Forward {
       const Range range = share_of(panels(), thread, threads);
       for (int64_t p = range.begin; p < range.end; ++p) {
         const int64_t first = p * panel;
-        const TransformedWeight<S> weight(data, source_.channels,
-                                          std::min(panel, outputs_ - first));
+        const Weight weight(data, source_.channels, std::min(panel, outputs_ - first));
         weight.fill(from_channels(w, 0, first), std::min(panel, result_.channels - first));
         Outputs columns = to;
         columns.data += first;
@@ -194,8 +194,8 @@ class Forward {
     for (int64_t t = tiles.begin; t < tiles.end; ++t)
       transform_tile<typename S::Input>(source_, tiles_[first + t], zeros, to, t);
   }
-  void multiply(const Inputs& from, const TransformedWeight<S>& weight, const Outputs& to,
-                int64_t count, Range sums) const {
+  void multiply(const Inputs& from, const Weight& weight, const Outputs& to, int64_t count,
+                Range sums) const {
     for (int64_t sum = sums.begin; sum < sums.end; ++sum)
       for (int64_t column = 0; column < weight.outputs; column += panel) {
         const int64_t width = weight.width(column);

@@ -23,16 +23,10 @@ struct FoldedRow {
 // Each half's lanes from another column on, zero where it has none.
 template <int By>
 [[gnu::always_inline]] inline Vector shift_columns(Vector v) {
-  IntVector from;
-  for (int lane = 0; lane < lanes; ++lane) {
+  return shuffle(v, Vector{}, [](int lane) {
     const int column = lane % std::max(half, 1) + By;
-    from[lane] = column >= 0 && column < half ? lane + By : lanes;
-  }
-#if defined(LAMINA_ISA_scalar)
-  return v;
-#else
-  return __builtin_shuffle(v, Vector{}, from);
-#endif
+    return column >= 0 && column < half ? lane + By : lanes;
+  });
 }
 
 // Windows and elements [begin, end) of a plane.
@@ -76,12 +70,12 @@ struct FoldedPlane {
   prefetch(plane + row.first + ahead), prefetch(plane + row.second + ahead);
   const Vector first = row.first_lanes.load(plane + row.first);
   const Vector second = row.second_lanes.load(plane + row.second);
-  return {take_alternate(first, second, 0), take_alternate(first, second, 1)};
+  return {take_alternate<0>(first, second), take_alternate<1>(first, second)};
 }
 [[gnu::always_inline]] inline void store_pixels(const FoldedRow& row, ParityColumns columns,
                                                 float* plane) {
-  row.first_lanes.store(plane + row.first, weave(columns.even, columns.odd, 0));
-  row.second_lanes.store(plane + row.second, weave(columns.even, columns.odd, 1));
+  row.first_lanes.store(plane + row.first, weave<0>(columns.even, columns.odd));
+  row.second_lanes.store(plane + row.second, weave<1>(columns.even, columns.odd));
 }
 [[gnu::always_inline]] inline Vector load_windows(const FoldedRow& row, const float* plane) {
   return row.second_lanes.load(plane + row.second, row.first_lanes.load(plane + row.first));
@@ -91,9 +85,8 @@ struct FoldedPlane {
 inline void correlate_folded(const FoldedPlane& plane, const float* x, int64_t ahead,
                              const float* weight, float bias, const Finish& by, int64_t size,
                              float* to) {
-  Vector tap[3][3];
-  for (int u = 0; u < 3; ++u)
-    for (int v = 0; v < 3; ++v) tap[u][v] = broadcast(weight[u * 3 + v]);
+  Square tap;
+  broadcast_taps(weight, tap);
   const auto add = [&](Vector& total, const Vector(&row_of_taps)[3], ParityColumns columns)
                        LAMINA_INLINE {
                          total += row_of_taps[0] * columns.even;
@@ -121,43 +114,28 @@ inline void correlate_folded(const FoldedPlane& plane, const float* x, int64_t a
 template <bool WithInput, bool WithSums>
 void gradient_folded(const FoldedPlane& plane, const float* x, int64_t ahead, const float* dz,
                      int64_t dz_ahead, const float* weight, Vector* sums, float* dx) {
-  Vector tap[3][3], sum[3][3];
-  unrolled<9>([&](auto at) LAMINA_INLINE {
-    tap[at / 3][at % 3] = broadcast(weight[at]), sum[at / 3][at % 3] = Vector{};
-  });
+  Square tap, sum = {};
+  broadcast_taps(weight, tap);
   const FoldedRow* pixels = plane.pixels.data();
   const FoldedRow* row = plane.windows.data();
   const FoldedRow* const end = row + plane.windows.size();
-  Vector above = load_windows(*row++, dz);
+  WindowsOver over;
+  over.above = load_windows(*row++, dz);
   for (; row < end; ++row) {
     prefetch(dz + row->first + dz_ahead);
-    const Vector here = load_windows(*row, dz);
-    const Vector here_before = shift_columns<-1>(here), above_before = shift_columns<-1>(above);
-    unrolled<2>([&](auto phase) LAMINA_INLINE {
-      constexpr int u = phase();
-      if constexpr (WithSums) {
-        const auto [even, odd] = load_pixels(*pixels, x, ahead);
-        sum[u][0] += even * here, sum[u][1] += odd * here, sum[u][2] += even * here_before;
-        if constexpr (u == 0)
-          sum[2][0] += even * above, sum[2][1] += odd * above, sum[2][2] += even * above_before;
-      }
-      if constexpr (WithInput) {
-        // From zero on: each is then a fused multiply-add, whatever else is computed beside it.
-        ParityColumns total{};
-        total.even += tap[u][0] * here, total.even += tap[u][2] * here_before;
-        total.odd += tap[u][1] * here;
-        if constexpr (u == 0) {
-          total.even += tap[2][0] * above, total.even += tap[2][2] * above_before;
-          total.odd += tap[2][1] * above;
-        }
-        store_pixels(*pixels, total, dx);
-      }
-      ++pixels;
-    });
-    above = here;
+    over.here = load_windows(*row, dz);
+    over.here_before = shift_columns<-1>(over.here);
+    over.above_before = shift_columns<-1>(over.above);
+#pragma GCC unroll 9
+    for (int u = 0; u < 2; ++u, ++pixels) {
+      if constexpr (WithSums) add_sums(u, load_pixels(*pixels, x, ahead), over, sum);
+      if constexpr (WithInput) store_pixels(*pixels, gradient_of_pixels(u, over, tap), dx);
+    }
+    over.above = over.here;
   }
   if constexpr (WithSums)
-    unrolled<9>([&](auto at) LAMINA_INLINE { sums[at] += sum[at / 3][at % 3]; });
+#pragma GCC unroll 9
+    for (int at = 0; at < 9; ++at) sums[at] += sum[at / 3][at % 3];
 }
 
 }  // namespace lamina::depthwise_conv2d::LAMINA_ISA

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "depthwise_conv2d/depthwise_conv2d.h"
-#include "depthwise_conv2d/gradient_rows-inl.h"
 #include "depthwise_conv2d/pack-inl.h"
+#include "depthwise_conv2d/rows-inl.h"
 
 namespace lamina::depthwise_conv2d::LAMINA_ISA {
 
@@ -17,9 +17,8 @@ struct TapsOf {
 
 struct PhaseOfTaps : Phase {
   TapsOf window;
-  void (*correlate)(const Phase&, const Line*, int, Pitch, const Finish&, float*);
-  void (*gradient)(const Phase&, const GradientLine*, int, Pitch, const float*, Destination,
-                   float*);
+  Correlate* correlate;
+  Gradient* gradient;    // where the step is 1
   const float* weights;  // [kernel row][tap][channel]
   int64_t place = 0;     // of the first of them, in taps, among those of all phases
 };
@@ -45,8 +44,8 @@ inline void add_phases(Phase::Columns out, int64_t source_size, int64_t taps, in
     phase.taps = static_cast<int>(taps);
     phase.step = static_cast<int>(step);
     phase.window = window;
-    phase.correlate = with_taps(phase, []<int T, int S>() { return &correlate<T, S>; });
-    phase.gradient = with_taps(phase, []<int T, int S>() { return &gradient < S == 1 ? T : 0 > ; });
+    phase.correlate = correlate_of(phase.taps, phase.step);
+    phase.gradient = gradient_of(phase.taps);
     into.push_back(phase);
   }
 }

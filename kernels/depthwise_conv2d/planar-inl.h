@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "common/bands-inl.h"
+#include "common/unrolled.h"
+#include "depthwise_conv2d/blocks-inl.h"
 #include "depthwise_conv2d/depthwise_conv2d.h"
 #include "depthwise_conv2d/direct_planes-inl.h"
 #include "depthwise_conv2d/plan-inl.h"
@@ -92,10 +94,8 @@ inline void accumulate_taps(const float* source, const std::vector<FlatTap>& tap
 
 inline void forward_planes(const float* x, const float* weight, const float* bias,
                            const Shape& shape, Epilogue epilogue, float* y) {
-  if (with_direct_loops(shape, [&]<int Stride, int Taps>() {
-        forward_direct<Stride, Taps>(x, weight, bias, shape, epilogue, y);
-      }))
-    return;
+  if (const auto loops = direct_loops_of(shape))
+    return forward_direct(*loops, x, weight, bias, shape, epilogue, y);
   const int64_t height = shape.vertical.output_size;
   const Bands bands = bands_of(shape, height);
   const auto taps = flat_taps(shape, [&](int64_t p, int64_t q) { return bands.source(p, q); });
@@ -212,19 +212,14 @@ inline bool backward_planes(const float* x, const float* dy, const float* weight
       gradient_x && should_copy_past(gradient_x, shape.images * shape.channels * vertical.size *
                                                      shape.horizontal.size);
   const PlanarTensors tensors = {x, dy, weight, bias, gradient_x, with_sums};
-  bool finite = true;
-  if (with_direct_loops(shape, [&]<int Stride, int Taps>() {
-        const int64_t elements = row_elements(vertical) - vertical.before / Stride;
-        const Bands bands = bands_of(shape, elements, 0, direct_band_rows);
-        finite = add_gradients(
-            shape, elements, bands, streaming,
-            [&] {
-              return std::make_unique<DirectGradient<Stride, Taps>>(shape, bands, activator,
-                                                                    tensors);
-            },
-            gradient_weight, gradient_bias);
-      }))
-    return finite;
+  if (const auto loops = direct_loops_of(shape)) {
+    const int64_t elements = row_elements(vertical) - vertical.before / vertical.stride;
+    const Bands bands = bands_of(shape, elements, 0, direct_band_rows);
+    return add_gradients(
+        shape, elements, bands, streaming,
+        [&] { return std::make_unique<DirectGradient>(*loops, shape, bands, activator, tensors); },
+        gradient_weight, gradient_bias);
+  }
   const int64_t windows = vertical.output_size;
   const int64_t elements = gradient_x ? std::max(windows, row_elements(vertical)) : windows;
   const Bands bands =

@@ -26,7 +26,7 @@ struct Max {
   static constexpr float identity = -std::numeric_limits<float>::infinity();
   template <typename T>
   [[gnu::always_inline]] static T combine(T value, T candidate) {
-    return (candidate > value) | (candidate != candidate) ? candidate : value;
+    return ((candidate > value) | (candidate != candidate)) ? candidate : value;
   }
 };
 

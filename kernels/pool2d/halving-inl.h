@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/bands-inl.h"
+#include "common/unrolled.h"
 #include "pool2d/window-inl.h"
 
 namespace lamina::pool2d::LAMINA_ISA {
@@ -34,23 +35,23 @@ struct Pairs {
   for (int64_t part : {0, lanes}) prefetch(from + part + prefetch_distance);
   const Vector first = load_within(from, count, end);
   const Vector second = count > lanes ? load_within(from + lanes, count - lanes, end) : first;
-  return {take_alternate(first, second, 0), take_alternate(first, second, 1)};
+  return {take_alternate<0>(first, second), take_alternate<1>(first, second)};
 }
 
 // Streaming: whole registers on their boundaries.
 template <bool Streaming>
 [[gnu::always_inline]] inline void store_pairs(float* to, Pairs pairs, int64_t count,
                                                const float* end) {
-  const auto store_half = [&](int half) __attribute__((always_inline)) {
-    const Vector v = weave(pairs.even, pairs.odd, half);
+  const auto store_half = [&](auto half) __attribute__((always_inline)) {
+    const Vector v = weave<half()>(pairs.even, pairs.odd);
     if constexpr (Streaming) {
       store_streaming(to + half * lanes, v);
     } else {
       store_within(to + half * lanes, v, count - half * lanes, end);
     }
   };
-  store_half(0);
-  if (count > lanes) store_half(1);
+  store_half(Constant<0>{});
+  if (count > lanes) store_half(Constant<1>{});
 }
 
 // block(begin, end, to) writes what rows [begin, end) of windows give, `row_size` floats each, to
@@ -97,8 +98,8 @@ void halve(const float* x, const Geometry& g, float* y, const Window& window) {
 template <bool WithPlaces>
 void max_halving(const float* x, const Geometry& g, float* y, uint8_t* places) {
   halve(x, g, y,
-        [places](Pairs upper, Pairs lower, int64_t output, int64_t output_end, int64_t count,
-                 float* to, const float* to_end) __attribute__((always_inline)) {
+        [=](Pairs upper, Pairs lower, int64_t output, int64_t output_end, int64_t count, float* to,
+            const float* to_end) __attribute__((always_inline)) {
           if constexpr (WithPlaces) {
             Largest largest{upper.even, Places(0)};
             largest.consider(upper.odd, 1);

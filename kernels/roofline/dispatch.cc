@@ -1,7 +1,0 @@
-#include "roofline/roofline.h"
-
-namespace lamina::roofline {
-
-const Kernels& kernels(Isa isa) { LAMINA_DISPATCH(isa) }
-
-}  // namespace lamina::roofline
