@@ -1,12 +1,13 @@
 # The entry points. Each sets up .venv first where it is missing or out of date.
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test test-slow lint kernels-test kernels-test-threads bench dist docs clean
+.PHONY: help demo quick test test-slow lint kernels-test kernels-test-threads kernels-test-neon kernels-syntax \
+  bench dist docs clean
 
 VENV   := .venv
 BIN    := $(VENV)/bin
 PYTHON ?= python3
 
-KERNEL_SOURCES := $(shell find kernels bindings -name '*.cc' -o -name '*.h' -o -name '*.in' -o -name '*.cmake' -o -name CMakeLists.txt) CMakeLists.txt
+KERNEL_SOURCES := $(shell find kernels bindings -name '*.cc*' -o -name '*.h' -o -name '*.in' -o -name '*.cmake' -o -name 'CMakeLists.txt') CMakeLists.txt
 PIP_INSTALL    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 help:
@@ -87,6 +88,23 @@ quick: $(VENV)/.developer build/.native-here
 	$(BIN)/python -m pytest -q -m "not slow" tests/test_architecture.py tests/theory tests/report \
 	  tests/inspector/test_count.py $(filter-out %test_every_layer.py %test_block_memory.py \
 	  %test_bad_input.py %test_module_info.py,$(wildcard tests/nn/test_*.py))
+
+# On an emulated processor: needs the packages g++-aarch64-linux-gnu and qemu-user.
+kernels-test-neon: $(VENV)/.tools
+	$(CMAKE_WITH) -S kernels -B build/kernels-neon -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
+	  -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ \
+	  "-DCMAKE_CROSSCOMPILING_EMULATOR=qemu-aarch64;-L;/usr/aarch64-linux-gnu" >/dev/null
+	$(BIN)/cmake --build build/kernels-neon
+	$(BIN)/ctest --test-dir build/kernels-neon --output-on-failure -R neon
+
+# Compilers other than the usual one: those that are installed check the syntax of every variant.
+OTHER_COMPILERS ?= clang++-19 clang++-16 g++-11
+kernels-syntax: $(VENV)/.tools
+	@for compiler in $(OTHER_COMPILERS); do \
+	  command -v $$compiler >/dev/null || { echo "lamina: $$compiler is not installed, skipped"; continue; }; \
+	  $(CMAKE_WITH) -S kernels -B build/kernels-$$compiler -DCMAKE_CXX_COMPILER=$$compiler -DLAMINA_SYNTAX_ONLY=ON \
+	    >/dev/null && $(BIN)/cmake --build build/kernels-$$compiler || exit 1; \
+	done
 
 test: lint kernels-test build/.native
 	$(BIN)/python -m pytest -m "not slow"
