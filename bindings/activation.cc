@@ -1,6 +1,13 @@
 #include "activation/activation.h"
 
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <string>
+#include <vector>
+
 #include "bindings.h"
+#include "common/activation.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -10,6 +17,13 @@ namespace lamina {
 using namespace activation;
 
 void bind_activation(nb::module_& module) {
+#define LAMINA_NAME(name) #name,
+  // In the order of their numbers: those that other kernels apply, and those of this one.
+  module.def("activations",
+             [] { return std::vector<std::string>{LAMINA_FOR_EACH_ACTIVATION(LAMINA_NAME)}; });
+  module.def("functions",
+             [] { return std::vector<std::string>{LAMINA_FOR_EACH_FUNCTION(LAMINA_NAME)}; });
+#undef LAMINA_NAME
   module.def(
       "activation_forward",
       [](int function, Floats x, int64_t size, float negative_slope, Floats y) {

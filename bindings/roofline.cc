@@ -14,6 +14,7 @@ namespace lamina {
 using namespace roofline;
 
 void bind_roofline(nb::module_& module) {
+  module.def("lanes", [] { return kernels(active_isa()).lanes; });
   module.def(
       "roofline_multiply_add",
       [](int64_t rounds) {

@@ -8,18 +8,16 @@
 
 namespace lamina::activation {
 
-// The order is the binding's: src/lamina/ops/activation.py names them.
+// clang-format off
+#define LAMINA_FOR_EACH_FUNCTION(X) \
+  X(relu) X(relu6) X(leaky_relu) X(silu) X(hardswish) X(hardsigmoid) X(sigmoid) X(tanh) X(gelu) \
+  X(gelu_tanh)
+// clang-format on
+
 enum class Function : int32_t {
-  relu,
-  relu6,
-  leaky_relu,
-  silu,
-  hardswish,
-  hardsigmoid,
-  sigmoid,
-  tanh,
-  gelu,
-  gelu_tanh,
+#define LAMINA_ENUMERATOR(name) name,
+  LAMINA_FOR_EACH_FUNCTION(LAMINA_ENUMERATOR)
+#undef LAMINA_ENUMERATOR
 };
 
 // Whether the slope takes two values alone: a bit then says which.

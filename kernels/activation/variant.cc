@@ -122,26 +122,11 @@ template <Function F>
 template <typename Body>
 void with_function(Function function, const Body& body) {
   switch (function) {
-    case Function::relu:
-      return body.template operator()<Function::relu>();
-    case Function::relu6:
-      return body.template operator()<Function::relu6>();
-    case Function::leaky_relu:
-      return body.template operator()<Function::leaky_relu>();
-    case Function::silu:
-      return body.template operator()<Function::silu>();
-    case Function::hardswish:
-      return body.template operator()<Function::hardswish>();
-    case Function::hardsigmoid:
-      return body.template operator()<Function::hardsigmoid>();
-    case Function::sigmoid:
-      return body.template operator()<Function::sigmoid>();
-    case Function::tanh:
-      return body.template operator()<Function::tanh>();
-    case Function::gelu:
-      return body.template operator()<Function::gelu>();
-    case Function::gelu_tanh:
-      return body.template operator()<Function::gelu_tanh>();
+#define LAMINA_CASE(name) \
+  case Function::name:    \
+    return body.template operator()<Function::name>();
+    LAMINA_FOR_EACH_FUNCTION(LAMINA_CASE)
+#undef LAMINA_CASE
   }
 }
 

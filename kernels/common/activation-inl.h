@@ -73,18 +73,11 @@ template <Activation A>
 template <typename Body>
 void with_activation(Activation activation, const Body& body) {
   switch (activation) {
-    case Activation::none:
-      return body.template operator()<Activation::none>();
-    case Activation::relu:
-      return body.template operator()<Activation::relu>();
-    case Activation::relu6:
-      return body.template operator()<Activation::relu6>();
-    case Activation::leaky_relu:
-      return body.template operator()<Activation::leaky_relu>();
-    case Activation::silu:
-      return body.template operator()<Activation::silu>();
-    case Activation::hardswish:
-      return body.template operator()<Activation::hardswish>();
+#define LAMINA_CASE(name) \
+  case Activation::name:  \
+    return body.template operator()<Activation::name>();
+    LAMINA_FOR_EACH_ACTIVATION(LAMINA_CASE)
+#undef LAMINA_CASE
   }
 }
 

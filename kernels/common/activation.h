@@ -5,8 +5,13 @@
 
 namespace lamina {
 
-// The order is the binding's: src/lamina/ops/native.py names them.
-enum class Activation : int32_t { none, relu, relu6, leaky_relu, silu, hardswish };
+#define LAMINA_FOR_EACH_ACTIVATION(X) X(none) X(relu) X(relu6) X(leaky_relu) X(silu) X(hardswish)
+
+enum class Activation : int32_t {
+#define LAMINA_ENUMERATOR(name) name,
+  LAMINA_FOR_EACH_ACTIVATION(LAMINA_ENUMERATOR)
+#undef LAMINA_ENUMERATOR
+};
 
 struct Epilogue {
   Activation activation;

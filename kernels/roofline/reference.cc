@@ -25,6 +25,6 @@ void exchange(float* x, int64_t size, int64_t rounds) {
 
 }  // namespace
 
-const Kernels reference = {multiply_add, copy, sum, exchange};
+const Kernels reference = {1, multiply_add, copy, sum, exchange};
 
 }  // namespace lamina::roofline

@@ -14,6 +14,8 @@ struct Operations {
 };
 
 struct Kernels {
+  int lanes;  // floats of a register
+
   // Every thread repeats v = v / 2 + 1 on as many independent registers as hide the latency.
   // From 64 rounds on `accumulated` is the fixed point, 2.
   Operations (*multiply_add)(int64_t rounds);

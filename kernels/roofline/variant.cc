@@ -90,6 +90,6 @@ void exchange(float* x, int64_t size, int64_t rounds) {
 
 }  // namespace
 
-extern const Kernels table = {multiply_add, copy, sum, exchange};
+extern const Kernels table = {lanes, multiply_add, copy, sum, exchange};
 
 }  // namespace lamina::roofline::LAMINA_ISA

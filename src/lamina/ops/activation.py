@@ -15,7 +15,7 @@ from lamina.theory import activation as theory
 from lamina.theory import validation
 
 # Those with a kernel; the order is kernels/activation/activation.h's.
-_FUNCTIONS = (
+FUNCTIONS = (
     "relu",
     "relu6",
     "leaky_relu",
@@ -163,7 +163,7 @@ def _native(name: str, x: Tensor, negative_slope: float = 0.0) -> Tensor:
 def _forward(name: str, x: Tensor, negative_slope: float) -> Tensor:
     y = memory.empty_like(x)
     x = boundary.flat(x, f"{name}: the input")
-    native.kernels.activation_forward(_FUNCTIONS.index(name), x, x.numel(), negative_slope, y)
+    native.kernels.activation_forward(FUNCTIONS.index(name), x, x.numel(), negative_slope, y)
     return y
 
 
@@ -184,7 +184,7 @@ class _Activation(torch.autograd.Function):
         dx = memory.empty_like(saved)
         saved = boundary.flat(saved, f"{ctx.name}: what was saved")
         dy = boundary.as_in(dy, f"{ctx.name}: the gradient", dx.shape, dx.stride())
-        native.kernels.activation_backward(_FUNCTIONS.index(ctx.name), saved, dy, saved.numel(), dx)
+        native.kernels.activation_backward(FUNCTIONS.index(ctx.name), saved, dy, saved.numel(), dx)
         return dx, None
 
 
@@ -215,7 +215,7 @@ class _TwoSlopes(torch.autograd.Function):
         x = boundary.flat(x, f"{name}: the input")
         bits = memory.empty((_words(x),), x, dtype=torch.int32)
         native.kernels.activation_forward_with_bits(
-            _FUNCTIONS.index(name), x, x.numel(), negative_slope, y, bits
+            FUNCTIONS.index(name), x, x.numel(), negative_slope, y, bits
         )
         ctx.name, ctx.negative_slope, ctx.strides = name, negative_slope, y.stride()
         ctx.save_for_backward(bits)
@@ -245,7 +245,7 @@ def _scale(
     bits = boundary.row_major(bits, f"{name}: the saved bits", (_words(dy),), torch.int32)
     dx = memory.empty_like(dy)
     native.kernels.activation_backward_of_bits(
-        _FUNCTIONS.index(name), bits, dy, dy.numel(), negative_slope, dx
+        FUNCTIONS.index(name), bits, dy, dy.numel(), negative_slope, dx
     )
     return dx
 

@@ -9,6 +9,7 @@ import torch
 
 import lamina
 from lamina import ops
+from lamina.ops.activation import FUNCTIONS
 from lamina.ops.runtime import native
 from tests.ops.judge import LAYOUTS
 from tests.ops.processes import in_a_process
@@ -25,6 +26,12 @@ y = ops.dropout(ops.batch_norm(x, None, None, training=True, activation="silu"),
 y.square().sum().backward()
 print(native.instruction_set(), float(y.sum()), float(x.grad.abs().sum()))
 """
+
+
+@needs_kernel
+def test_what_python_names_is_in_the_order_of_the_kernels_numbers():
+    assert list(native.ACTIVATIONS) == native.kernels.activations()
+    assert list(FUNCTIONS) == native.kernels.functions()
 
 
 @needs_kernel

@@ -67,12 +67,9 @@ ACTIVATIONS = ("none", "relu", "relu6", "leaky_relu", "silu", "hardswish")
 """Those a kernel can apply in its epilogue; the order is kernels/common/activation.h's."""
 
 
-_LANES = {"scalar": 1, "v2": 4, "v3": 8, "v4": 16, "neon": 4}
-
-
 def lanes() -> int:
     """Floats of a register in the instruction set in use; 1 without kernels."""
-    return _LANES[instruction_set() or "scalar"]
+    return kernels.lanes() if kernels else 1
 
 
 def kinds() -> tuple[str, ...]:
