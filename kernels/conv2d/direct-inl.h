@@ -128,8 +128,8 @@ inline void gather(const Gather& gather, const GroupedWeight& w, int64_t taps, i
   parallel_threads(grid.threads, [&](int thread) {
     TileWorker worker(gather, weight, finish);
     int64_t first_row = 0;
-    for (const Line& vertical : gather.vertical)
-      for (const Line& horizontal : gather.horizontal) {
+    for (const AxisPhase& vertical : gather.vertical)
+      for (const AxisPhase& horizontal : gather.horizontal) {
         const Window window(gather, vertical, horizontal, zeros);
         const int64_t blocks = (window.positions() + block_rows - 1) / block_rows;
         const Range share = grid.positions(blocks, thread);

@@ -13,7 +13,7 @@ namespace lamina::conv2d::LAMINA_ISA {
 
 // One axis of a phase: result start + i * step, i < count, sees the source i * source_step +
 // offset of each of its taps.
-struct Line {
+struct AxisPhase {
   struct Tap {
     int64_t tap, offset;
   };
@@ -21,23 +21,23 @@ struct Line {
   std::vector<Tap> taps;
 };
 
-inline std::vector<Line> forward_lines(const Axis& axis) {
-  Line line = {0, 1, axis.output_size, axis.stride, {}};
-  for (int64_t tap = 0; tap < axis.taps; ++tap) line.taps.push_back({tap, axis.source(0, tap)});
-  return {line};
+inline std::vector<AxisPhase> forward_phases(const Axis& axis) {
+  AxisPhase phase = {0, 1, axis.output_size, axis.stride, {}};
+  for (int64_t tap = 0; tap < axis.taps; ++tap) phase.taps.push_back({tap, axis.source(0, tap)});
+  return {phase};
 }
 
-inline std::vector<Line> gradient_lines(const Axis& axis) {
-  std::vector<Line> lines;
+inline std::vector<AxisPhase> gradient_phases(const Axis& axis) {
+  std::vector<AxisPhase> phases;
   for (int64_t start = 0; start < std::min(axis.stride, axis.size); ++start) {
-    Line line = {start, axis.stride, (axis.size - start - 1) / axis.stride + 1, 1, {}};
+    AxisPhase phase = {start, axis.stride, (axis.size - start - 1) / axis.stride + 1, 1, {}};
     for (int64_t tap = 0; tap < axis.taps; ++tap) {
       const int64_t distance = start + axis.before - tap * axis.dilation;
-      if (distance % axis.stride == 0) line.taps.push_back({tap, distance / axis.stride});
+      if (distance % axis.stride == 0) phase.taps.push_back({tap, distance / axis.stride});
     }
-    lines.push_back(line);
+    phases.push_back(phase);
   }
-  return lines;
+  return phases;
 }
 
 // The images that are read and written; sizes in pixels.
@@ -47,7 +47,7 @@ struct Gather {
   float* result;
   int64_t result_height, result_width, result_channels;
   int64_t images, groups;
-  std::vector<Line> vertical, horizontal;
+  std::vector<AxisPhase> vertical, horizontal;
   int64_t adjacent = 1;  // pixels that a tap takes, see merged_gather
 
   // Floats that a tap takes.
@@ -66,8 +66,8 @@ inline Gather forward_gather(const float* x, const Shape& s, float* y) {
           s.outputs,
           s.images,
           s.groups,
-          forward_lines(s.vertical),
-          forward_lines(s.horizontal)};
+          forward_phases(s.vertical),
+          forward_phases(s.horizontal)};
 }
 
 inline Gather gradient_gather(const float* dy, const Shape& s, float* dx) {
@@ -81,8 +81,8 @@ inline Gather gradient_gather(const float* dy, const Shape& s, float* dx) {
           s.inputs,
           s.images,
           s.groups,
-          gradient_lines(s.vertical),
-          gradient_lines(s.horizontal)};
+          gradient_phases(s.vertical),
+          gradient_phases(s.horizontal)};
 }
 
 // With few channels the taps of a row are one stretch of adjacent pixels: longer products, fewer of
@@ -127,7 +127,8 @@ inline Gather merged_gather(const float* x, const Shape& s, float* padded, float
 class Window {
  public:
   // `zeros` stand for pixels outside of the image.
-  Window(const Gather& gather, const Line& vertical, const Line& horizontal, const float* zeros)
+  Window(const Gather& gather, const AxisPhase& vertical, const AxisPhase& horizontal,
+         const float* zeros)
       : gather_(gather), vertical_(vertical), horizontal_(horizontal), zeros_(zeros) {}
 
   int64_t positions() const { return gather_.images * vertical_.count * horizontal_.count; }
@@ -147,13 +148,13 @@ class Window {
     for (int64_t index = 0; index < count;) {
       const int64_t some = std::min(count - index, horizontal_.count - column);
       int64_t tap = 0;
-      for (const Line::Tap& u : vertical_.taps) {
+      for (const AxisPhase::Tap& u : vertical_.taps) {
         const int64_t r = row * vertical_.source_step + u.offset;
         const bool outside = r < 0 || r >= gather_.source_height;
         const float* const source = gather_.source + (image * gather_.source_height + r) *
                                                          gather_.source_width *
                                                          gather_.source_channels;
-        for (const Line::Tap& v : horizontal_.taps) {
+        for (const AxisPhase::Tap& v : horizontal_.taps) {
           int64_t c = column * horizontal_.source_step + v.offset;
           for (int64_t i = 0; i < some; ++i, c += horizontal_.source_step)
             put(index + i, tap,
@@ -176,7 +177,7 @@ class Window {
 
  private:
   const Gather& gather_;
-  const Line &vertical_, &horizontal_;
+  const AxisPhase &vertical_, &horizontal_;
   const float* zeros_;
 };
 

@@ -49,10 +49,10 @@ class PackedWeight {
                     w.result_stride, std::min(chunk, depth - c), panels.columns(p), panels.width(p),
                     to + panels.start(p) + (tap++ * depth + c) * panels.width(p));
         };
-        for (const Line& vertical : gather.vertical)
-          for (const Line& horizontal : gather.horizontal)
-            for (const Line::Tap& u : vertical.taps)
-              for (const Line::Tap& v : horizontal.taps)
+        for (const AxisPhase& vertical : gather.vertical)
+          for (const AxisPhase& horizontal : gather.horizontal)
+            for (const AxisPhase::Tap& u : vertical.taps)
+              for (const AxisPhase::Tap& v : horizontal.taps)
                 for (int64_t column = 0; column < gather.adjacent; ++column)
                   pack_tap(u.tap, v.tap + column);
       }

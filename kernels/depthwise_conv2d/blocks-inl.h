@@ -57,11 +57,12 @@ template <int Count>
 }
 
 // The rows that were not read before, the last in memory.
-template <int Count, typename AnyLine>
-std::array<const float*, Count> newest_of(const AnyLine* lines, int count, const float* otherwise) {
+template <int Count, typename AnyKernelRow>
+std::array<const float*, Count> newest_of(const AnyKernelRow* kernel_rows, int count,
+                                          const float* otherwise) {
   std::array<const float*, Count> rows;
   for (int at = 0; at < Count; ++at)
-    rows[at] = count > 0 ? lines[std::max(count - 1 - at, 0)].source : otherwise;
+    rows[at] = count > 0 ? kernel_rows[std::max(count - 1 - at, 0)].source : otherwise;
   return rows;
 }
 
@@ -79,7 +80,7 @@ template <int Columns, typename Width>
 }
 
 template <int Columns, typename Width>
-[[gnu::always_inline]] inline void finish(const Finish& by, Vector (&total)[Columns], float* out,
+[[gnu::always_inline]] inline void finish(const RowFinish& by, Vector (&total)[Columns], float* out,
                                           int64_t pitch, Width width) {
 #pragma GCC unroll 9
   for (int k = 0; k < Columns; ++k) total[k] = at_most(at_least(total[k], by.low), by.high);

@@ -39,7 +39,7 @@ class DirectLoops {
   virtual ~DirectLoops() = default;
 
   // Rows [begin, end) of windows, the first of them to `to`, `width` floats each.
-  virtual void correlate(const PlaneRows& x, const float* weight, float bias, const Finish& by,
+  virtual void correlate(const PlaneRows& x, const float* weight, float bias, const RowFinish& by,
                          int64_t begin, int64_t end, int64_t width, float* to) const = 0;
 
   // Both gradients of rows [begin, end) of elements, or the one that is not null. Pixel row r's to

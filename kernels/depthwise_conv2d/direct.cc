@@ -60,7 +60,7 @@ template <int Rows, int Stride, int Taps>
 
 template <int Stride, int Taps>
 void correlate_rows(const std::vector<WindowColumns<Stride, Taps>>& all, int64_t before,
-                    const PlaneRows& x, const float* weight, float bias, const Finish& by,
+                    const PlaneRows& x, const float* weight, float bias, const RowFinish& by,
                     int64_t begin, int64_t end, int64_t width, float* to) {
   const float low = by.low, high = by.high;
   for (const auto& columns : all) {
@@ -178,7 +178,7 @@ class LoopsOf final : public DirectLoops {
         windows_(WindowColumns<Stride, Taps>::of(shape.horizontal)),
         elements_(ElementColumns<Stride, Taps>::of(shape.horizontal)) {}
 
-  void correlate(const PlaneRows& x, const float* weight, float bias, const Finish& by,
+  void correlate(const PlaneRows& x, const float* weight, float bias, const RowFinish& by,
                  int64_t begin, int64_t end, int64_t width, float* to) const override {
     correlate_rows(windows_, before_, x, weight, bias, by, begin, end, width, to);
   }

@@ -15,7 +15,7 @@ inline void forward_direct(const DirectLoops& loops, const float* x, const float
                            const float* bias, const Shape& shape, Epilogue epilogue, float* y) {
   const int64_t height = shape.vertical.output_size, pixels = shape.vertical.size;
   const Bands bands = bands_of(shape, height, 0, direct_band_rows);
-  const Finish by = finish_of(epilogue, nullptr);
+  const RowFinish by = finish_of(epilogue, nullptr);
   const bool streaming = should_copy_past(y, bands.planes * height * bands.output_width);
   struct Scratch {
     std::vector<float> rows;

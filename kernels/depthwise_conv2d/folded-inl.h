@@ -83,7 +83,7 @@ struct FoldedPlane {
 
 // A plane's windows.
 inline void correlate_folded(const FoldedPlane& plane, const float* x, int64_t ahead,
-                             const float* weight, float bias, const Finish& by, int64_t size,
+                             const float* weight, float bias, const RowFinish& by, int64_t size,
                              float* to) {
   Square tap;
   broadcast_taps(weight, tap);

@@ -5,19 +5,21 @@ namespace lamina::depthwise_conv2d::LAMINA_ISA {
 namespace {
 
 template <int Taps, int Columns, bool Inside, typename Width>
-[[gnu::always_inline]] inline void gradient_block(const Phase& phase, const GradientLine* lines,
-                                                  int count, Pitch pitch, int64_t source_pitch,
-                                                  int64_t first, int64_t c, Width width,
+[[gnu::always_inline]] inline void gradient_block(const Phase& phase,
+                                                  const GradientKernelRow* kernel_rows, int count,
+                                                  Pitch pitch, int64_t source_pitch, int64_t first,
+                                                  int64_t c, Width width,
                                                   const Vector (&pixel)[Columns],
                                                   Vector (&total)[Columns]) {
-  for (const GradientLine* line = lines; line < lines + count; ++line) {
+  for (const GradientKernelRow* kernel_row = kernel_rows; kernel_row < kernel_rows + count;
+       ++kernel_row) {
     Vector weight[Taps], sum[Taps];
 #pragma GCC unroll 32
     for (int u = 0; u < Taps; ++u) {
-      weight[u] = load(line->weights + u * pitch.tap + c, width);
-      sum[u] = load(line->sums + u * pitch.tap + c, width);
+      weight[u] = load(kernel_row->weights + u * pitch.tap + c, width);
+      sum[u] = load(kernel_row->sums + u * pitch.tap + c, width);
     }
-    const float* column = line->source + c + first * source_pitch;
+    const float* column = kernel_row->source + c + first * source_pitch;
 #pragma GCC unroll 32
     for (int j = 0; j < Columns - 1 + Taps; ++j, column += source_pitch) {
       if (!has_source<Inside>(phase, first + j)) continue;
@@ -31,17 +33,17 @@ template <int Taps, int Columns, bool Inside, typename Width>
       }
     }
 #pragma GCC unroll 32
-    for (int u = 0; u < Taps; ++u) store(line->sums + u * pitch.tap + c, sum[u], width);
+    for (int u = 0; u < Taps; ++u) store(kernel_row->sums + u * pitch.tap + c, sum[u], width);
   }
 }
 
 template <int Taps>
-void gradient(const Phase& phase, const GradientLine* lines, int count, Pitch pitch, const float* x,
-              Destination destination, float* dx) {
+void gradient(const Phase& phase, const GradientKernelRow* kernel_rows, int count, Pitch pitch,
+              const float* x, Destination destination, float* dx) {
   const int64_t source_pitch = phase.source.stride * pitch.column;
   const int64_t out_pitch = phase.out.stride * pitch.column;
   x += phase.out.start * pitch.column, dx += phase.out.start * pitch.column;
-  const float* newest = newest_of<1>(lines, count, x)[0];
+  const float* newest = newest_of<1>(kernel_rows, count, x)[0];
   for_columns<gradient_columns>(
       phase, Taps, 1, [&](int64_t t, auto columns, auto inside) LAMINA_INLINE {
         constexpr int n = columns();
@@ -58,14 +60,14 @@ void gradient(const Phase& phase, const GradientLine* lines, int count, Pitch pi
             pixel[k] = load(x + at + k * out_pitch, width);
             total[k] = Vector{};
           }
-          gradient_block<Taps, n, inside()>(phase, lines, count, pitch, source_pitch, first, c,
-                                            width, pixel, total);
+          gradient_block<Taps, n, inside()>(phase, kernel_rows, count, pitch, source_pitch, first,
+                                            c, width, pixel, total);
           store_columns(total, destination, dx + at, out_pitch, width);
         });
       });
 }
 
-void gradient_any(const Phase& phase, const GradientLine* lines, int count, Pitch pitch,
+void gradient_any(const Phase& phase, const GradientKernelRow* kernel_rows, int count, Pitch pitch,
                   const float* x, Destination, float* dx) {
   const int64_t source_pitch = phase.source.stride * pitch.column;
   const int64_t out_pitch = phase.out.stride * pitch.column;
@@ -74,13 +76,14 @@ void gradient_any(const Phase& phase, const GradientLine* lines, int count, Pitc
     for_registers(pitch.column, [&](int64_t c, auto width) {
       const Vector pixel = load(x + t * out_pitch + c, width);
       Vector total{};
-      for (const GradientLine* line = lines; line < lines + count; ++line)
+      for (const GradientKernelRow* kernel_row = kernel_rows; kernel_row < kernel_rows + count;
+           ++kernel_row)
         for (int u = 0; u < phase.taps; ++u) {
           const int64_t at = phase.first + t + u;
           if (!has_source<false>(phase, at)) continue;
-          const Vector dz = load(line->source + at * source_pitch + c, width);
-          float* sum = line->sums + u * pitch.tap + c;
-          total += load(line->weights + u * pitch.tap + c, width) * dz;
+          const Vector dz = load(kernel_row->source + at * source_pitch + c, width);
+          float* sum = kernel_row->sums + u * pitch.tap + c;
+          total += load(kernel_row->weights + u * pitch.tap + c, width) * dz;
           store(sum, load(sum, width) + pixel * dz, width);
         }
       store(dx + t * out_pitch + c, total, width);

@@ -43,7 +43,7 @@ std::vector<FlatTap> flat_taps(const Shape& shape, const OffsetOf& offset_of) {
 // to[i] = finish(bias + sum over taps of weights[tap.weight] * source[tap.offset + i]), i < count,
 // in whole registers.
 inline void correlate_runs(const float* source, const std::vector<FlatTap>& taps,
-                           const float* weights, float bias, const Finish& by, int64_t count,
+                           const float* weights, float bias, const RowFinish& by, int64_t count,
                            float* to) {
   int64_t at = 0;
   const auto blocks = [&](auto registers, int64_t end) __attribute__((always_inline)) {
@@ -99,7 +99,7 @@ inline void forward_planes(const float* x, const float* weight, const float* bia
   const int64_t height = shape.vertical.output_size;
   const Bands bands = bands_of(shape, height);
   const auto taps = flat_taps(shape, [&](int64_t p, int64_t q) { return bands.source(p, q); });
-  const Finish by = finish_of(epilogue, nullptr);
+  const RowFinish by = finish_of(epilogue, nullptr);
   const bool streaming = should_copy_past(y, bands.planes * height * bands.output_width);
   struct Scratch {
     std::vector<float> phases, sparse, dense;
@@ -180,7 +180,7 @@ class PlanarGradient {
   }
 
  private:
-  static Finish as_it_is() { return finish_of({Activation::none, 0.f}, nullptr); }
+  static RowFinish as_it_is() { return finish_of({Activation::none, 0.f}, nullptr); }
 
   void add_sums(int64_t c, int64_t count) {
     const float* const dz = dz_.data() + bands_.rows.reach * bands_.pitch + bands_.columns.reach;

@@ -25,12 +25,12 @@ struct Phase {
 };
 
 // What a kernel row reads: a row of the image, and the weights of its taps, [tap][channel].
-struct Line {
+struct KernelRow {
   const float *source, *weights;
 };
 
 // What a row of the input takes from a row of windows, and gives to the sums of their weights.
-struct GradientLine : Line {
+struct GradientKernelRow : KernelRow {
   float* sums;
 };
 
@@ -41,7 +41,7 @@ struct Pitch {
 
 // What becomes of a sum: clamps, in the registers that hold it; other activations once a row is
 // complete, or the call would push the sums out of the registers.
-struct Finish {
+struct RowFinish {
   const float* bias;                         // per channel, or null
   float low, high;                           // NaN passes
   void (*activate)(float*, int64_t, float);  // of so many floats, or null
@@ -57,13 +57,13 @@ struct Finish {
 // so many columns; of gradients, with as many pixels beside them, they hold four.
 constexpr int output_columns = 7, gradient_columns = lanes == 16 ? 7 : 4;
 
-// The phase's columns of one row of the output, out of so many lines.
-using Correlate = void(const Phase& phase, const Line* lines, int count, Pitch pitch,
-                       const Finish& by, float* out);
+// The phase's columns of one row of the output, out of so many kernel rows.
+using Correlate = void(const Phase& phase, const KernelRow* kernel_rows, int count, Pitch pitch,
+                       const RowFinish& by, float* out);
 // Both gradients of the phase's columns of a row of the input, of which its step is 1: dx, and
 // sums[u] += x * dz for every tap. x and dz are read a single time.
-using Gradient = void(const Phase& phase, const GradientLine* lines, int count, Pitch pitch,
-                      const float* x, Destination destination, float* dx);
+using Gradient = void(const Phase& phase, const GradientKernelRow* kernel_rows, int count,
+                      Pitch pitch, const float* x, Destination destination, float* dx);
 
 // The loops for so many taps at such a step (rows.cc, gradient_rows.cc).
 Correlate* correlate_of(int taps, int step);
@@ -76,10 +76,10 @@ void activate_row(float* z, int64_t count, float negative_slope) {
   });
 }
 
-inline Finish finish_of(Epilogue epilogue, const float* bias) {
+inline RowFinish finish_of(Epilogue epilogue, const float* bias) {
   const lamina::Finish plain = {nullptr, nullptr, epilogue};
   const Clamp clamp = clamp_of(plain);
-  Finish finish = {bias, clamp.low, clamp.high, nullptr, epilogue.negative_slope};
+  RowFinish finish = {bias, clamp.low, clamp.high, nullptr, epilogue.negative_slope};
   if (is_clamp(plain)) return finish;
   finish.low = -std::numeric_limits<float>::infinity();
   with_activation(epilogue.activation, [&]<Activation A>() { finish.activate = activate_row<A>; });

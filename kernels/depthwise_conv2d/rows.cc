@@ -5,16 +5,16 @@ namespace {
 
 // A block of columns from t on, a register of channels from c on.
 template <int Taps, int Step, int Columns, bool Inside, typename Width>
-[[gnu::always_inline]] inline void correlate_block(const Phase& phase, const Line* lines, int count,
-                                                   Pitch pitch, int64_t source_pitch, int64_t first,
-                                                   int64_t c, Width width,
+[[gnu::always_inline]] inline void correlate_block(const Phase& phase, const KernelRow* kernel_rows,
+                                                   int count, Pitch pitch, int64_t source_pitch,
+                                                   int64_t first, int64_t c, Width width,
                                                    Vector (&total)[Columns]) {
-  for (const Line* line = lines; line < lines + count; ++line) {
+  for (const KernelRow* kernel_row = kernel_rows; kernel_row < kernel_rows + count; ++kernel_row) {
     Vector weight[Taps];
 #pragma GCC unroll 32
-    for (int u = 0; u < Taps; ++u) weight[u] = load(line->weights + u * pitch.tap + c, width);
+    for (int u = 0; u < Taps; ++u) weight[u] = load(kernel_row->weights + u * pitch.tap + c, width);
     // A register is read once, and not with every multiplication that it is for.
-    const float* column = line->source + c + first * source_pitch;
+    const float* column = kernel_row->source + c + first * source_pitch;
 #pragma GCC unroll 32
     for (int j = 0; j < (Columns - 1) * Step + Taps; ++j, column += source_pitch) {
       if (!has_source<Inside>(phase, first + j)) continue;
@@ -29,12 +29,12 @@ template <int Taps, int Step, int Columns, bool Inside, typename Width>
 }
 
 template <int Taps, int Step>
-void correlate(const Phase& phase, const Line* lines, int count, Pitch pitch, const Finish& by,
-               float* out) {
+void correlate(const Phase& phase, const KernelRow* kernel_rows, int count, Pitch pitch,
+               const RowFinish& by, float* out) {
   const int64_t source_pitch = phase.source.stride * pitch.column;
   const int64_t out_pitch = phase.out.stride * pitch.column;
   out += phase.out.start * pitch.column;
-  const auto newest = newest_of<Step>(lines, count, out);
+  const auto newest = newest_of<Step>(kernel_rows, count, out);
   for_columns<output_columns>(
       phase, Taps, Step, [&](int64_t t, auto columns, auto inside) LAMINA_INLINE {
         constexpr int n = columns();
@@ -49,28 +49,29 @@ void correlate(const Phase& phase, const Line* lines, int count, Pitch pitch, co
           const Vector bias = by.bias ? load(by.bias + c, width) : Vector{};
 #pragma GCC unroll 32
           for (int k = 0; k < n; ++k) total[k] = bias;
-          correlate_block<Taps, Step, n, inside()>(phase, lines, count, pitch, source_pitch, first,
-                                                   c, width, total);
+          correlate_block<Taps, Step, n, inside()>(phase, kernel_rows, count, pitch, source_pitch,
+                                                   first, c, width, total);
           finish(by, total, out + t * out_pitch + c, out_pitch, width);
         });
       });
 }
 
 // Any number of taps, at any step.
-void correlate_any(const Phase& phase, const Line* lines, int count, Pitch pitch, const Finish& by,
-                   float* out) {
+void correlate_any(const Phase& phase, const KernelRow* kernel_rows, int count, Pitch pitch,
+                   const RowFinish& by, float* out) {
   const int64_t source_pitch = phase.source.stride * pitch.column;
   const int64_t out_pitch = phase.out.stride * pitch.column;
   out += phase.out.start * pitch.column;
   for (int64_t t = 0; t < phase.out.count; ++t)
     for_registers(pitch.column, [&](int64_t c, auto width) {
       Vector total[1] = {by.bias ? load(by.bias + c, width) : Vector{}};
-      for (const Line* line = lines; line < lines + count; ++line)
+      for (const KernelRow* kernel_row = kernel_rows; kernel_row < kernel_rows + count;
+           ++kernel_row)
         for (int u = 0; u < phase.taps; ++u) {
           const int64_t at = phase.first + t * phase.step + u;
           if (!has_source<false>(phase, at)) continue;
-          total[0] += load(line->weights + u * pitch.tap + c, width) *
-                      load(line->source + at * source_pitch + c, width);
+          total[0] += load(kernel_row->weights + u * pitch.tap + c, width) *
+                      load(kernel_row->source + at * source_pitch + c, width);
         }
       finish(by, total, out + t * out_pitch + c, out_pitch, width);
     });

@@ -124,8 +124,9 @@ struct WindowsOver {
 
 // Rows [begin, end) of windows, the first of them to `to`, `width` floats each.
 inline void correlate_strided(const std::vector<StridedColumns>& all, int64_t before,
-                              const PlaneRows& x, const float* weight, float bias, const Finish& by,
-                              int64_t begin, int64_t end, int64_t width, float* to) {
+                              const PlaneRows& x, const float* weight, float bias,
+                              const RowFinish& by, int64_t begin, int64_t end, int64_t width,
+                              float* to) {
   const float low = by.low, high = by.high;
   Square tap;
   broadcast_taps(weight, tap);

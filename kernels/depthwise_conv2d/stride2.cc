@@ -19,7 +19,7 @@ class StridedLoops final : public DirectLoops {
     folded_elements_.emplace(shape, vertical.before / 2, row_elements(vertical));
   }
 
-  void correlate(const PlaneRows& x, const float* weight, float bias, const Finish& by,
+  void correlate(const PlaneRows& x, const float* weight, float bias, const RowFinish& by,
                  int64_t begin, int64_t end, int64_t width, float* to) const override {
     if (folded_windows_) {
       correlate_folded(*folded_windows_, x.data, x.ahead, weight, bias, by, (end - begin) * width,

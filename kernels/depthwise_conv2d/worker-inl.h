@@ -74,7 +74,7 @@ class Worker {
 
   void forward(int64_t i, bool streaming) {
     const Row<float> y = output_row(tensors_.y, i);
-    Finish by = finish_of(activator_.epilogue, bias());
+    RowFinish by = finish_of(activator_.epilogue, bias());
     if (plan_.shape.channels_last) {
       by.destination = tensor_destination(streaming && !by.activate);
       correlate_output(i, by, y.data);
@@ -96,7 +96,7 @@ class Worker {
     const int64_t pitch = plan_.pitch.column;
     Row<float> dx{};
     if (tensors_.dx) dx = input_row(tensors_.dx, r);
-    Finish by = finish_of(none, nullptr);
+    RowFinish by = finish_of(none, nullptr);
     float* to = row_.data();
     if (plan_.direct && tensors_.dx) {
       by.destination = tensor_destination(streaming);
@@ -190,15 +190,16 @@ class Worker {
     const float* x = x_row(r);
     const int64_t begin = group_ * plan_.group_width;
     for (const PhaseOfTaps& phase : plan_.gradient) {
-      gradient_lines_.clear();
+      gradient_kernel_rows_.clear();
       for (const Source& window : windows_) {
         const int64_t row = window.tap * phase.taps;
-        gradient_lines_.push_back({{window.row + phase.source.start * plan_.pitch.column,
-                                    phase.weights + row * plan_.pitch.tap + begin},
-                                   sums.tap(phase.place + row) + begin});
+        gradient_kernel_rows_.push_back({{window.row + phase.source.start * plan_.pitch.column,
+                                          phase.weights + row * plan_.pitch.tap + begin},
+                                         sums.tap(phase.place + row) + begin});
       }
-      phase.gradient(phase, gradient_lines_.data(), static_cast<int>(gradient_lines_.size()),
-                     plan_.pitch, x, destination, dx);
+      phase.gradient(phase, gradient_kernel_rows_.data(),
+                     static_cast<int>(gradient_kernel_rows_.size()), plan_.pitch, x, destination,
+                     dx);
     }
     sums.count(horizontal_.output_size, begin, begin + plan_.group_width);
   }
@@ -210,23 +211,23 @@ class Worker {
         sources_.push_back({u, x_row(r)});
   }
 
-  void correlate_output(int64_t i, const Finish& finish, float* to) {
+  void correlate_output(int64_t i, const RowFinish& finish, float* to) {
     sources_of_output(i);
     correlate_all(plan_.forward, sources_, finish, to);
   }
 
   void correlate_all(const std::vector<PhaseOfTaps>& phases, const std::vector<Source>& sources,
-                     const Finish& finish, float* to) {
+                     const RowFinish& finish, float* to) {
     int64_t columns = 0;
     for (const PhaseOfTaps& phase : phases) {
       columns += phase.out.count;
-      lines_.clear();
+      kernel_rows_.clear();
       for (const Source& source : sources)
-        lines_.push_back({source.row + phase.source.start * plan_.pitch.column,
-                          phase.weights + source.tap * phase.taps * plan_.pitch.tap +
-                              group_ * plan_.group_width});
-      phase.correlate(phase, lines_.data(), static_cast<int>(lines_.size()), plan_.pitch, finish,
-                      to);
+        kernel_rows_.push_back({source.row + phase.source.start * plan_.pitch.column,
+                                phase.weights + source.tap * phase.taps * plan_.pitch.tap +
+                                    group_ * plan_.group_width});
+      phase.correlate(phase, kernel_rows_.data(), static_cast<int>(kernel_rows_.size()),
+                      plan_.pitch, finish, to);
     }
     finish.row(to, columns * plan_.pitch.column);
   }
@@ -239,8 +240,8 @@ class Worker {
   Ring x_rows_, dz_rows_;
   Scratch row_;  // on its way to or from an NCHW tensor
   std::vector<Source> sources_, windows_;
-  std::vector<Line> lines_;
-  std::vector<GradientLine> gradient_lines_;
+  std::vector<KernelRow> kernel_rows_;
+  std::vector<GradientKernelRow> gradient_kernel_rows_;
 };
 
 }  // namespace lamina::depthwise_conv2d::LAMINA_ISA

@@ -26,7 +26,7 @@ struct Target {
 
 // Sources that a call sums up: from `first` on; added to the sums that are in the target, unless it
 // begins with them, and left as sums, unless it ends with them.
-struct Part {
+struct SourceRange {
   int64_t first = 0;
   bool begins = true, ends = true;
 };
@@ -138,7 +138,7 @@ class PackedPointwise {
 
   // A panel of the results of `pixels` adjacent pixels whose channels are the slices' together.
   void apply(int64_t p, const Slice* slices, int64_t count, int64_t pixels, const Target& target,
-             const Part& part = {}) const {
+             const SourceRange& part = {}) const {
     switch (width(p) / lanes) {
       case 1:
         return apply<1>(p, slices, count, pixels, target, part);
@@ -159,7 +159,7 @@ class PackedPointwise {
 
   template <int Vectors>
   void apply(int64_t p, const Slice* slices, int64_t count, int64_t pixels, const Target& target,
-             const Part& part) const {
+             const SourceRange& part) const {
     if constexpr (Vectors <= block_vectors) {
       constexpr int64_t rows = rows_of<Vectors>;
       const float* const shifts = panel_of(p);

@@ -34,11 +34,11 @@ depthwise::Plan plan_of(const Depthwise& layer, const Shape& s, std::vector<floa
 }
 
 // What all threads share.
-struct Block {
+struct Shared {
   const float* x;
   const PackedPointwise* expand;  // or null
   const depthwise::Plan& plan;
-  depthwise::Finish finish;
+  depthwise::RowFinish finish;
   const PackedPointwise& project;
   const Shape& shape;
   int64_t band_rows;
@@ -65,18 +65,18 @@ struct Block {
 
 class Worker {
  public:
-  Worker(const Block& block, float* scratch)
-      : block_(block),
-        shape_(block.shape),
+  Worker(const Shared& shared, float* scratch)
+      : shared_(shared),
+        shape_(shared.shape),
         ring_(scratch),
-        band_(scratch + block.ring_size()),
-        slots_(block.ring_rows()) {}
+        band_(scratch + shared.ring_size()),
+        slots_(shared.ring_rows()) {}
 
   // Rows `first` to first + count of an image's output; `made_` rows of e are in the ring.
   void run(int64_t image, int64_t first, int64_t count) {
     if (image != image_) image_ = image, made_ = 0;
     slices_.clear();
-    if (const PackedPointwise* expand = block_.expand) {
+    if (const PackedPointwise* expand = shared_.expand) {
       const Axis& vertical = shape_.vertical;
       const int64_t begin = std::max(made_, vertical.source(first, 0));
       const int64_t end =
@@ -85,7 +85,7 @@ class Worker {
         expand->pack_in_turn(p);
         make_rows(p, begin, end);
         filter(first, count, {expand->first(p), expand->columns(p), expand->width(p)});
-        if (!block_.in_turn) continue;
+        if (!shared_.in_turn) continue;
         project(image, first, count, {expand->first(p), p == 0, p + 1 == expand->panels()});
         slices_.clear();
       }
@@ -93,7 +93,7 @@ class Worker {
     } else {
       filter(first, count, {0, shape_.middle, shape_.middle});
     }
-    if (!block_.in_turn) project(image, first, count, {});
+    if (!shared_.in_turn) project(image, first, count, {});
   }
 
  private:
@@ -103,33 +103,33 @@ class Worker {
   };
 
   // The slices' part of y.
-  void project(int64_t image, int64_t first, int64_t count, const Part& part) const {
+  void project(int64_t image, int64_t first, int64_t count, const SourceRange& part) const {
     const int64_t width = shape_.horizontal.output_size;
     const int64_t pixel = (image * shape_.vertical.output_size + first) * width;
-    const float* const beside = shape_.shortcut ? block_.x + pixel * shape_.inputs : nullptr;
-    const PackedPointwise& layer = block_.project;
+    const float* const beside = shape_.shortcut ? shared_.x + pixel * shape_.inputs : nullptr;
+    const PackedPointwise& layer = shared_.project;
     for (int64_t p = 0; p < layer.panels(); ++p) {
       const int64_t at = layer.first(p);
       layer.apply(p, slices_.data(), static_cast<int64_t>(slices_.size()), count * width,
-                  {block_.y + pixel * shape_.outputs + at, layer.columns(p), shape_.outputs,
+                  {shared_.y + pixel * shape_.outputs + at, layer.columns(p), shape_.outputs,
                    beside ? beside + at : nullptr, true},
                   part);
     }
   }
 
   float* ring_row(const Channels& channels, int64_t r) const {
-    const int64_t before = block_.keeps_rows ? slots_ * channels.first : 0;
+    const int64_t before = shared_.keeps_rows ? slots_ * channels.first : 0;
     return ring_ + (before + r % slots_ * channels.pitch) * shape_.horizontal.size;
   }
 
   void make_rows(int64_t p, int64_t begin, int64_t end) {
-    const PackedPointwise& expand = *block_.expand;
+    const PackedPointwise& expand = *shared_.expand;
     const Channels channels = {expand.first(p), expand.columns(p), expand.width(p)};
     while (begin < end) {
       // As many rows as lie together, in the image and in the ring.
       const int64_t count = std::min(end - begin, slots_ - begin % slots_);
       const int64_t pixel = (image_ * shape_.vertical.size + begin) * shape_.horizontal.size;
-      const Slice slice = {block_.x + pixel * shape_.inputs, shape_.inputs, shape_.inputs};
+      const Slice slice = {shared_.x + pixel * shape_.inputs, shape_.inputs, shape_.inputs};
       // Past the last channel as well: zeros, and whole registers.
       expand.apply(p, &slice, 1, count * shape_.horizontal.size,
                    {ring_row(channels, begin), channels.pitch, channels.pitch, nullptr, false});
@@ -140,40 +140,41 @@ class Worker {
   // Some channels of d, a slice of their own in the band.
   void filter(int64_t first, int64_t count, const Channels& channels) {
     const int64_t row_size = shape_.horizontal.output_size * channels.pitch;
-    const int64_t before = block_.in_turn ? 0 : channels.first;
+    const int64_t before = shared_.in_turn ? 0 : channels.first;
     float* const to = band_ + count * shape_.horizontal.output_size * before;
     for (int64_t i = 0; i < count; ++i) filter_row(first + i, channels, to + i * row_size);
     slices_.push_back({to, channels.count, channels.pitch});
   }
 
   const float* source_row(int64_t r, const Channels& channels) const {
-    if (block_.expand) return ring_row(channels, r);
-    return block_.x + (image_ * shape_.vertical.size + r) * shape_.horizontal.size * shape_.inputs;
+    if (shared_.expand) return ring_row(channels, r);
+    return shared_.x + (image_ * shape_.vertical.size + r) * shape_.horizontal.size * shape_.inputs;
   }
 
   void filter_row(int64_t i, const Channels& channels, float* to) {
-    const depthwise::Plan& plan = block_.plan;
+    const depthwise::Plan& plan = shared_.plan;
     const depthwise::Pitch pitch = {channels.pitch, plan.pitch.tap};
-    depthwise::Finish finish = block_.finish;
+    depthwise::RowFinish finish = shared_.finish;
     if (finish.bias) finish.bias += channels.first;
     for (const depthwise::PhaseOfTaps& phase : plan.forward) {
-      lines_.clear();
+      kernel_rows_.clear();
       for (int64_t u = 0; u < shape_.vertical.taps; ++u) {
         const int64_t r = shape_.vertical.source(i, u);
         if (!shape_.vertical.contains(r)) continue;
-        lines_.push_back({source_row(r, channels) + phase.source.start * pitch.column,
-                          phase.weights + u * phase.taps * pitch.tap + channels.first});
+        kernel_rows_.push_back({source_row(r, channels) + phase.source.start * pitch.column,
+                                phase.weights + u * phase.taps * pitch.tap + channels.first});
       }
-      phase.correlate(phase, lines_.data(), static_cast<int>(lines_.size()), pitch, finish, to);
+      phase.correlate(phase, kernel_rows_.data(), static_cast<int>(kernel_rows_.size()), pitch,
+                      finish, to);
     }
     finish.row(to, shape_.horizontal.output_size * channels.pitch);
   }
 
-  const Block& block_;
+  const Shared& shared_;
   const Shape& shape_;
   float *const ring_, *const band_;
   const int64_t slots_;
-  std::vector<depthwise::Line> lines_;
+  std::vector<depthwise::KernelRow> kernel_rows_;
   std::vector<Slice> slices_;
   int64_t image_ = -1, made_ = 0;
 };
@@ -204,15 +205,15 @@ void forward_by_rows(const float* x, const Pointwise& expand, const Depthwise& l
       piece < pieces ? first.pack_piece(piece) : last.pack_piece(piece - pieces);
   });
 
-  const Block block = {x,         expands ? &first : nullptr,
-                       plan,      depthwise::finish_of(layer.finish.epilogue, plan.bias),
-                       last,      shape,
-                       band_rows, band_rows < most_rows,
-                       in_turn,   y};
-  const int64_t scratch_size = round_up(block.scratch_size(), line);
+  const Shared shared = {x,         expands ? &first : nullptr,
+                         plan,      depthwise::finish_of(layer.finish.epilogue, plan.bias),
+                         last,      shape,
+                         band_rows, band_rows < most_rows,
+                         in_turn,   y};
+  const int64_t scratch_size = round_up(shared.scratch_size(), line);
   Workspace scratch(threads * scratch_size);
   parallel_threads(threads, [&](int thread) {
-    Worker worker(block, scratch.data() + thread * scratch_size);
+    Worker worker(shared, scratch.data() + thread * scratch_size);
     const Range range = share_of(rows, thread, threads);
     for (int64_t row = range.begin; row < range.end;) {
       const int64_t at = row % height;
