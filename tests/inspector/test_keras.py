@@ -42,18 +42,85 @@ same &= all(np.array_equal(a, np.array(v))
 print(json.dumps({**answer, "same": bool(same)}))
 """
 
+UNBUILT = """
+import json
+import keras
+import torch
+from keras import layers
+from lamina.errors import InputError
+from lamina.inspector import inspect
 
-def test_a_keras_model_is_counted_exactly_and_left_alone():
-    environment = {**os.environ, "KERAS_BACKEND": "torch"}
+class Own(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.conv = layers.Conv2D(8, 3, padding="same", activation="relu")
+        self.norm = layers.BatchNormalization()
+        self.pool = layers.GlobalAveragePooling2D()
+        self.dense = layers.Dense(10)
+        self.unused = layers.Dense(3)
+
+    def call(self, x):
+        return self.dense(self.pool(self.norm(self.conv(x))))
+
+def half():
+    model = Own()
+    model.conv.build((None, 8, 8, 1))
+    return model
+
+def sequence(cls=keras.Sequential):
+    return cls([layers.Conv2D(8, 3, padding="same"), layers.GlobalAveragePooling2D(),
+                layers.Dropout(0.5), layers.Dense(10)])
+
+class Mixed(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = sequence()
+
+    def forward(self, x):
+        return self.inner(x)
+
+answer = {}
+for make in (Own, half, sequence, Mixed):
+    model = make()
+    keras_model = getattr(model, "inner", model)
+    parts = [keras_model, *keras_model._flatten_layers(include_self=False)]
+    state = lambda: [(layer.built, sorted(vars(layer)), len(layer.weights)) for layer in parts]
+    before, refusals = state(), []
+    for _ in range(2):
+        try:
+            refusals.append(inspect(model, (2, 8, 8, 1)).totals.macs)
+        except InputError as error:
+            refusals.append(str(error))
+    same = before == state()
+    model(torch.zeros(2, 8, 8, 1))
+    answer[make.__name__] = refusals, same, inspect(model, (2, 8, 8, 1)).totals.macs
+print(json.dumps(answer))
+"""
+
+
+def run(program):
     result = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
+        [sys.executable, "-c", program],
         capture_output=True,
         text=True,
-        env=environment,
+        env={**os.environ, "KERAS_BACKEND": "torch"},
         timeout=300,
     )
     assert result.returncode == 0, result.stderr[-2000:]
-    answer = json.loads(result.stdout.splitlines()[-1])
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def test_what_is_not_built_is_refused_in_a_line_and_left_alone():
+    names = {"Own": "Own", "half": "Own", "sequence": "Sequential", "Mixed": "inner"}
+    for kind, (refusals, same, macs) in run(UNBUILT).items():
+        line = "is not built yet: call the model on data or build it, then inspect it"
+        assert refusals == [f"{names[kind]} {line}"] * 2
+        assert same, kind
+        assert macs == 2 * (8 * 8 * 8 * 9 + 8 * 10)  # one layer of Own is never called
+
+
+def test_a_keras_model_is_counted_exactly_and_left_alone():
+    answer = run(PROGRAM)
     assert answer["same"]
     pixels = 2 * 16 * 16
     for mode in ("False", "True"):

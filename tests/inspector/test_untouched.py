@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
+from lamina.errors import InputError
 from lamina.inspector import ForwardError, inspect
 from tests.inspector.networks import Hand, Wrap
 
@@ -107,3 +109,45 @@ def test_an_exception_in_a_function_leaves_no_mode_behind():
     with pytest.raises(ForwardError, match="mat1 and mat2"):
         inspect(Wrap(lambda x: x @ x), (2, 3))
     assert torch.utils._python_dispatch._get_current_dispatch_mode() is None
+
+
+class MakesItsHead(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3), None
+
+    def forward(self, x):
+        x = self.conv(x).mean((2, 3))
+        if self.head is None:
+            self.head = nn.Linear(x.shape[1], 5)
+        return self.head(x)
+
+
+class MakesAWeight(nn.Module):
+    def forward(self, x):
+        if not hasattr(self, "weight"):
+            self.weight = nn.Parameter(torch.ones(x.shape[1], 1, 1))
+        return x * self.weight
+
+
+@pytest.mark.parametrize(
+    ("build", "name"), [(MakesItsHead, "head.weight"), (MakesAWeight, "weight")]
+)
+def test_parameters_made_in_forward_are_refused_and_unmade(build, name):
+    model = build()
+    before = set(model.state_dict())
+    for _ in range(2):
+        with pytest.raises(InputError, match=f"^the model makes '{name}' in forward; run it once"):
+            inspect(model, (2, 3, 8, 8))
+        assert set(model.state_dict()) == before
+    model(torch.zeros(2, 3, 8, 8))
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert inspect(model, (2, 3, 8, 8)).totals.parameters == count
+
+
+def test_a_lazy_model_that_cannot_be_copied_is_refused():
+    model = nn.Sequential(nn.Flatten(), nn.LazyLinear(3))
+    model.batches = (x for x in ())
+    with pytest.raises(InputError, match=r"cannot be copied: .*; run it once, then inspect it$"):
+        inspect(model, (2, 3, 8, 8))
+    assert is_lazy(model[1].weight)

@@ -19,7 +19,7 @@ from lamina.inspector.health.rules import diagnose
 from lamina.inspector.limits import add_health, add_limits, add_times
 from lamina.inspector.rows import build_rows, operators_of, sealed_names, totals_of
 from lamina.inspector.timing import measure_times
-from lamina.inspector.trace.dialect import is_keras
+from lamina.inspector.trace.dialect import built_only, is_keras
 from lamina.inspector.trace.inputs import Sizes, arguments_of, materialised
 from lamina.inspector.trace.recorder import ForwardError
 from lamina.inspector.trace.run import trace
@@ -73,7 +73,7 @@ def inspect(
         make the totals ``"partial"``.
 
     Raises:
-        InputError: the input cannot be made of what was given.
+        InputError: the input cannot be made of what was given, or the model is not built yet.
         ForwardError: the model raises; the message names the module.
         TypeError: ``model`` is no module.
 
@@ -87,7 +87,7 @@ def inspect(
     args, kwargs = arguments_of(model, input_size, input_data, dtype)
     if training is not None and is_keras(model):
         kwargs.setdefault("training", training)  # Keras asks its call, not the module's flag
-    with untouched(model, data=False):
+    with untouched(model, data=False), built_only(model):
         if training is not None:
             model.train(training)
         subject = materialised(model, args, kwargs)

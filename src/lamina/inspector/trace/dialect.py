@@ -7,6 +7,7 @@ name, and its weights lie in one list. Keras is asked by its own attributes; it 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from lamina.errors import InputError
 
-__all__ = ["is_keras", "is_leaf", "modules_of", "own_inputs", "state_of"]
+__all__ = ["built_only", "is_keras", "is_leaf", "modules_of", "own_inputs", "state_of"]
 
 Part = Literal["parameter", "buffer"]
 
@@ -60,6 +61,39 @@ def _keras_layers(model: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - a 
         for layer in model._flatten_layers(include_self=False):
             path = getattr(layer, "path", None) or layer.name
             yield path.removeprefix(f"{model.name}/").replace("/", "."), layer
+
+
+@contextmanager
+def built_only(model: nn.Module) -> Iterator[None]:
+    """Refuse to run a Keras layer that would make its weights: they cannot be unmade.
+
+    To be used inside of `untouched`, which takes the refusals away again.
+
+    Raises:
+        InputError: a layer that was called is not built yet.
+    """
+    unbuilt: list[str] = []
+
+    def refusing(name: str) -> Any:  # noqa: ANN401 - Keras asks for any callable
+        def build(*args: object, **kwargs: object) -> None:
+            unbuilt.append(name)
+            raise InputError(name)
+
+        return build
+
+    for layer, name in modules_of(model).items():
+        if is_keras(layer) and not layer.built:
+            has_none = is_leaf(layer) and getattr(layer.build, "_is_default", False)
+            if not has_none:
+                vars(layer)["build"] = refusing(name or type(layer).__name__)
+    try:
+        yield
+    except Exception:
+        if not unbuilt:
+            raise
+        raise InputError(
+            f"{unbuilt[0]} is not built yet: call the model on data or build it, then inspect it"
+        ) from None
 
 
 def modules_of(model: nn.Module) -> dict[nn.Module, str]:

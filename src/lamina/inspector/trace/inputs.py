@@ -91,7 +91,12 @@ def _is_functional(model: nn.Module) -> bool:
 
 
 def materialised(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> nn.Module:
-    """The model itself or, if it has lazy modules, a copy that ran once and knows its shapes."""
+    """The model itself or, if it has lazy modules, a copy that ran once and knows its shapes.
+
+    Raises:
+        InputError: it has lazy modules and cannot be copied.
+        ForwardError: it raises.
+    """
     if not any(is_lazy(tensor) for tensor in [*model.parameters(), *model.buffers()]):
         return model
     # PyTorch copies a lazy parameter, but not a lazy buffer: those are handed over ready made.
@@ -100,7 +105,12 @@ def materialised(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
         for buffer in model.buffers()
         if isinstance(buffer, UninitializedBuffer)
     }
-    ready = copy.deepcopy(model, memo)
+    try:
+        ready = copy.deepcopy(model, memo)
+    except Exception as error:
+        raise InputError(
+            f"the model is lazy and cannot be copied: {error}; run it once, then inspect it"
+        ) from error
     recorder = Recorder(ready)
     with untouched(ready, data=False, state=False), torch.no_grad():
         try:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lamina.errors import InputError
 from lamina.inspector.count.facts import fact_of
 from lamina.inspector.count.formulas import cost_of
 from lamina.inspector.count.memory import LiveMemory, storage_key
@@ -156,6 +157,7 @@ def _run(
     training = bool(kwargs.get("training", model.training))
     result = Trace(root=None, training=training, fake=fake is not None)  # type: ignore[arg-type]
     recorder = Recorder(model, closed=result.describe)
+    known = {name for name, _ in model.named_parameters()}
     state = [fake.from_tensor(tensor) if fake else tensor for tensor in _state(model)]
     saved = _Saved(result, lambda: recorder.current)
     saved.state = {storage_key(tensor) for tensor in [*state, *_state(model)]}
@@ -179,6 +181,9 @@ def _run(
             outputs = model(*args, **kwargs)
     except Exception as error:
         raise recorder.failure(model, error) from error
+    for name, _ in model.named_parameters():
+        if name not in known:
+            raise InputError(f"the model makes {name!r} in forward; run it once, then inspect it")
     if recorder.root is None:
         raise ForwardError(f"{type(model).__name__} did not run through its __call__")
     result.root = recorder.root
@@ -254,6 +259,7 @@ def trace(
 
     Raises:
         ForwardError: the model raises on real tensors as well.
+        InputError: its forward makes parameters that it had not.
     """
     fake = FakeTensorMode(allow_non_fake_inputs=True)
 

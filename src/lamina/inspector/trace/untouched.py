@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lamina.inspector.trace.dialect import modules_of
+
 __all__ = ["untouched"]
 
 
@@ -70,7 +72,7 @@ def untouched(model: nn.Module, *, data: bool, state: bool = True) -> Iterator[N
             when the run is on fake tensors. Costs that much memory.
         state: put the model back at all; False guards the random generators alone.
     """
-    modules = [(module, _containers(module)) for module in model.modules()] if state else []
+    modules = [(module, _containers(module)) for module in modules_of(model)] if state else []
     tensors = [] if not state else _tensors(model)
     gradients = [tensor.grad for tensor in tensors]
     values = [tensor.detach().clone() for tensor in tensors] if data else []
