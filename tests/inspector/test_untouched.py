@@ -151,3 +151,26 @@ def test_a_lazy_model_that_cannot_be_copied_is_refused():
     with pytest.raises(InputError, match=r"cannot be copied: .*; run it once, then inspect it$"):
         inspect(model, (2, 3, 8, 8))
     assert is_lazy(model[1].weight)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("mode", [True, False])
+@pytest.mark.parametrize("asked", [True, False, None])
+def test_parts_in_torchscript_keep_their_mode(mode, asked):
+    body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout())
+    traced = torch.jit.trace(body.eval(), torch.randn(2, 3, 8, 8))
+    model = nn.Sequential(traced, torch.jit.script(nn.Sequential(nn.Conv2d(4, 4, 1))))
+    model.train(mode)
+    model[0].eval()
+    before = everything(model)
+    assert inspect(model, (2, 3, 8, 8), training=asked).totals.macs == 2 * 36 * (4 * 27 + 16)
+    assert_same(before, everything(model))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:torch.quantize_per:UserWarning")
+def test_quantised_parts_are_run_on_real_tensors():
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(192, 10), nn.ReLU(), nn.Conv1d(2, 3, 1))
+    model = torch.ao.quantization.quantize_dynamic(plain, {nn.Linear})
+    account = inspect(model, (2, 3, 8, 8))
+    assert account.totals.coverage == "partial" and account.totals.macs == 3 * 2 * 10
+    assert any("on real tensors" in note for note in account.notes)

@@ -271,13 +271,15 @@ def trace(
             inputs, named = tree_map(fakes, (args, kwargs))
             result = _run(model, inputs, named, fake, gradients)
             result.peak_inference = _peak_inference(model, inputs, named, fake)
-    except ForwardError as failure:
-        reason = failure.__cause__
+    except Exception as failure:
+        if isinstance(failure, InputError) and not isinstance(failure, ForwardError):
+            raise
         with untouched(model, data=True):
             result = _run(model, args, kwargs, None, gradients)
             result.peak_inference = _peak_inference(model, args, kwargs, None)
+        reason = type(failure.__cause__ or failure).__name__
         result.notes.append(
-            "counted for the input given, on real tensors: what runs depends on the data "
-            f"({type(reason).__name__})"
+            "counted for the input given, on real tensors: what runs depends on the data, or does "
+            f"not run without any ({reason})"
         )
     return result

@@ -73,6 +73,7 @@ def untouched(model: nn.Module, *, data: bool, state: bool = True) -> Iterator[N
         state: put the model back at all; False guards the random generators alone.
     """
     modules = [(module, _containers(module)) for module in modules_of(model)] if state else []
+    flags = [module.training for module, _ in modules]
     tensors = [] if not state else _tensors(model)
     gradients = [tensor.grad for tensor in tensors]
     values = [tensor.detach().clone() for tensor in tensors] if data else []
@@ -86,8 +87,10 @@ def untouched(model: nn.Module, *, data: bool, state: bool = True) -> Iterator[N
     finally:
         random.setstate(python)
         np.random.set_state(numeric)
-        for module, before in modules:
+        for (module, before), flag in zip(modules, flags, strict=True):
             _restore(module, before)
+            if module.training is not flag:  # of a TorchScript module, where it is no attribute
+                module.training = flag
         with torch.no_grad():
             for tensor, gradient, content in zip(tensors, gradients, grads, strict=True):
                 tensor.grad = gradient
