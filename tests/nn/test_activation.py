@@ -49,6 +49,18 @@ def test_hardsigmoids_slope_is_a_sixth_to_the_last_digit() -> None:
     assert slope.tolist() == pytest.approx([0, 1 / 6, 1 / 6, 0], abs=1e-16)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", ["ReLU", "ReLU6", "LeakyReLU", "Hardswish", "Hardsigmoid"])
+def test_the_slope_of_every_number_of_half_precision(name: str, dtype: torch.dtype) -> None:
+    numbers = torch.arange(-(2**15), 2**15, dtype=torch.int16).view(dtype)
+    x = numbers[numbers.isfinite()].requires_grad_()
+    slopes = []
+    for namespace in (nn, torch.nn):
+        (slope,) = torch.autograd.grad(getattr(namespace, name)()(x).sum(), x)
+        slopes.append(slope)
+    torch.testing.assert_close(*slopes)
+
+
 @pytest.mark.parametrize("name", [name for name in ops.ACTIVATIONS if name != "softmax"])
 def test_is_its_formula(name: str) -> None:
     points = [-7.0, -3.0, -1.5, -0.1, 0.0, 0.1, 1.5, 3.0, 5.9, 7.0]

@@ -112,3 +112,22 @@ def test_bfloat16_input_with_float32_parameters() -> None:
 def test_converts_to_synchronised() -> None:
     model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(nn.Sequential(nn.BatchNorm2d(3)))
     assert isinstance(model[0], torch.nn.SyncBatchNorm)
+
+
+@pytest.mark.parametrize("missing", ["running_mean", "running_var"])
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_one_statistic_without_the_other_is_refused(missing, training, momentum) -> None:
+    layer = nn.BatchNorm2d(4, momentum=momentum).train(training)
+    setattr(layer, missing, None)
+    with pytest.raises(ValueError, match="running_mean and running_var"):
+        layer(torch.randn(3, 4, 5, 5))
+
+
+def test_without_both_statistics_the_batchs_are_taken() -> None:
+    x = torch.randn(3, 4, 5, 5)
+    layer = nn.BatchNorm2d(4)
+    expected = layer(x)
+    layer.running_mean = layer.running_var = None
+    torch.testing.assert_close(layer(x), expected)
+    torch.testing.assert_close(layer.eval()(x), expected)

@@ -155,3 +155,13 @@ def test_a_layer_that_was_pickled_without_an_algorithm() -> None:
 def test_an_algorithm_that_does_not_serve_is_refused_at_once(arguments, message) -> None:
     with pytest.raises(ValueError, match=message):
         nn.Conv2d(**{"in_channels": 2, "out_channels": 2, "kernel_size": 3, **arguments})
+
+
+@pytest.mark.parametrize("argument", ["stride", "padding", "dilation"])
+def test_a_tuple_of_one_is_for_both_axes(argument: str) -> None:
+    x = torch.randn(2, 3, 8, 9)
+    torch.manual_seed(0)
+    ours = nn.Conv2d(3, 4, 3, **{argument: (2,)})
+    torch.manual_seed(0)
+    theirs = torch.nn.Conv2d(3, 4, 3, **{argument: (2,)})
+    torch.testing.assert_close(ours(x), theirs(x))

@@ -313,6 +313,18 @@ def test_meta_device_knows_the_shape(case: Case) -> None:
 
 
 @every_layer
+def test_the_default_device_is_not_the_datas(case: Case) -> None:
+    layer = case.build()
+    expected = seeded(copy.deepcopy(layer), case.input())
+    x = case.input()
+    with torch.device("meta"):
+        torch.manual_seed(0)
+        y = layer(x.requires_grad_())
+        (gradient,) = torch.autograd.grad(y, x, expected["output"])
+    assert torch.equal(y, expected["output"]) and gradient.device.type == "cpu"
+
+
+@every_layer
 def test_empty_batch(case: Case) -> None:
     layer = case.build()
     statistics = {k: v for k, v in copy.deepcopy(layer.state_dict()).items() if "running" in k}

@@ -154,3 +154,26 @@ def test_pools_refuse_a_window_in_the_padding_alone() -> None:
     with pytest.raises(ValueError, match="padding must be at most half of the window"):
         ops.max_pool2d(torch.zeros(1, 1, 8, 8), 3, padding=((2, 0), (0, 0)))
     assert nn.MaxPool2d(3, padding=2, dilation=2)(torch.zeros(1, 1, 8, 8)).shape == (1, 1, 3, 3)
+
+
+def test_indices_where_another_device_is_the_default() -> None:
+    x = torch.randn(2, 3, 8, 9)
+    expected = torch.nn.MaxPool2d(3, 2, 1, return_indices=True)(x)
+    with torch.device("meta"):
+        found = nn.MaxPool2d(3, 2, 1, return_indices=True)(x)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("name", ["MaxPool2d", "AvgPool2d"])
+@pytest.mark.parametrize("argument", ["kernel_size", "stride", "padding", "dilation"])
+@pytest.mark.parametrize("sequence", [tuple, list])
+def test_a_tuple_of_one_is_for_both_axes(name: str, argument: str, sequence: type) -> None:
+    if name == "AvgPool2d" and argument == "dilation":
+        pytest.skip("it has none")
+    arguments = {"kernel_size": 2, argument: sequence([1])}
+    x = torch.randn(2, 3, 8, 9)
+    ours, theirs = getattr(nn, name)(**arguments), getattr(torch.nn, name)(**arguments)
+    torch.testing.assert_close(ours(x), theirs(x))
+    assert getattr(ours, argument) == getattr(theirs, argument)
+    assert ours.output_shape(x.shape) == ours(x).shape

@@ -36,7 +36,7 @@ def test_accepts(check, good, expected):
         (
             validation.positive_pair,
             r"a positive integer or a pair of them \(height, width\)",
-            [0, (1, 0), (1,), (1, 2, 3), "33", (1.0, 2), None, (True, 1)],
+            [0, (1, 0), (0,), (), (1, 2, 3), "33", (1.0, 2), None, (True, 1)],
         ),
         (
             validation.pair,

@@ -98,7 +98,7 @@ class _BatchNorm(AnyBatchNorm):
         tracks = self.training and self.track_running_stats
         if tracks and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
-            if self.momentum is None:
+            if self.momentum is None and not self._lacks_statistics:
                 return self._cumulative(input, self.num_batches_tracked, activation)
         uses_running = tracks or not self.training
         return self._normalize(
@@ -159,6 +159,10 @@ class _BatchNorm(AnyBatchNorm):
             weight, bias = self.weight, self.bias
         running_var = buffers["running_var"]
         return ops.Finish(weight, bias, activation, mean, running_var, self.eps)
+
+    @property
+    def _lacks_statistics(self) -> bool:
+        return self.running_mean is None or self.running_var is None
 
     @property
     def _uses_batch_statistics(self) -> bool:

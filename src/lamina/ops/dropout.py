@@ -161,7 +161,7 @@ def _mask(x: Tensor, shape: tuple[int, ...], p: float, seed: Tensor | None) -> T
         return F.dropout(torch.ones(shape, dtype=x.dtype, device=x.device), p)
     key, call = seed.tolist()
     generator = torch.Generator().manual_seed((key * 0x9E3779B97F4A7C15 + call) % 2**63)
-    keep = torch.rand(shape, generator=generator) >= p
+    keep = torch.rand(shape, generator=generator, device="cpu") >= p
     return (keep / (1 - p) if p < 1 else ones * 0).to(x.device, x.dtype)
 
 

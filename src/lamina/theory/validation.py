@@ -48,7 +48,9 @@ def non_negative_int(value: object, name: str) -> int:
 
 
 def _pair(value: object, name: str, minimum: int, allowed: str) -> Pair:
-    items = value if isinstance(value, tuple | list) else (value, value)
+    items = value if isinstance(value, tuple | list) else (value,)
+    if len(items) == 1:  # which torch takes in a tuple too
+        items = (*items, *items)
     if len(items) == 2:
         height, width = _as_integer(items[0], minimum), _as_integer(items[1], minimum)
         if height is not None and width is not None:

@@ -155,9 +155,10 @@ def indices_of(
     A dilated window beside a small image may hold no pixel at all.
     """
     taps = places.long()
-    rows = torch.arange(output_size[0])[:, None] * stride[0] - padding[0]
+    # Not on the device that is the default just now.
+    rows = torch.arange(output_size[0], device=places.device)[:, None] * stride[0] - padding[0]
     rows = rows + taps // kernel_size[1] * dilation[0]
-    columns = torch.arange(output_size[1]) * stride[1] - padding[2]
+    columns = torch.arange(output_size[1], device=places.device) * stride[1] - padding[2]
     columns = columns + taps % kernel_size[1] * dilation[1]
     inside = (rows >= 0) & (rows < size[0]) & (columns >= 0) & (columns < size[1])
     return rows.clamp(0, size[0] - 1) * size[1] + columns.clamp(0, size[1] - 1), inside
