@@ -9,7 +9,7 @@ Network" (2013), section 3.2, for the global mean.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -25,7 +25,50 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 
-class AdaptiveAvgPool2d(torch.nn.AdaptiveAvgPool2d):
+class _AdaptivePool(torch.nn.Module):
+    """Shape and cost of windows that cover the image."""
+
+    operation: ClassVar[theory.Operation]
+    output_size: Any
+
+    def __init__(self, output_size: AdaptiveSize, *options: bool) -> None:
+        canonical_output_size(output_size)
+        super().__init__(output_size, *options)
+
+    def output_shape(self, input_shape: Sequence[int]) -> ImageShape:
+        """(N, C, H', W') for an input of (N, C, H, W)."""
+        return theory.adaptive_output_shape(input_shape, self.output_size)
+
+    def cost(self, input_shape: Sequence[int], direction: Direction = "forward") -> Cost:
+        """Operations and bytes of one call; or of its backward pass."""
+        return theory.adaptive_cost(
+            input_shape, self.output_size, operation=self.operation, direction=direction
+        )
+
+
+class _GlobalPool(torch.nn.Module):
+    """One window over the whole image."""
+
+    operation: ClassVar[theory.Operation]
+
+    def __init__(self, keepdims: bool = True) -> None:
+        super().__init__()
+        self.keepdims = keepdims
+
+    def output_shape(self, input_shape: Sequence[int]) -> tuple[int, ...]:
+        """(N, C, 1, 1) or (N, C) for an input of (N, C, H, W)."""
+        return theory.global_output_shape(input_shape, self.keepdims)
+
+    def cost(self, input_shape: Sequence[int], direction: Direction = "forward") -> Cost:
+        """Operations and bytes of one call; or of its backward pass."""
+        return theory.global_cost(input_shape, operation=self.operation, direction=direction)
+
+    def extra_repr(self) -> str:
+        """The arguments, as they can be typed."""
+        return f"keepdims={self.keepdims}"
+
+
+class AdaptiveAvgPool2d(_AdaptivePool, torch.nn.AdaptiveAvgPool2d):
     """The mean of H'×W' windows that together cover the image; ``torch.nn.AdaptiveAvgPool2d``.
 
     Args:
@@ -59,29 +102,14 @@ class AdaptiveAvgPool2d(torch.nn.AdaptiveAvgPool2d):
         torch.Size([1, 8, 7, 13])
     """
 
-    def __init__(self, output_size: AdaptiveSize) -> None:
-        canonical_output_size(output_size)
-        super().__init__(output_size)
-
-    def output_shape(self, input_shape: Sequence[int]) -> ImageShape:
-        """(N, C, H', W') for an input of (N, C, H, W)."""
-        return theory.adaptive_output_shape(input_shape, self.output_size)
-
-    def cost(self, input_shape: Sequence[int], direction: Direction = "forward") -> Cost:
-        """Operations and bytes of one call; or of its backward pass."""
-        return theory.adaptive_cost(
-            input_shape,
-            self.output_size,
-            operation="average",
-            direction=direction,
-        )
+    operation = "average"
 
     def forward(self, input: Float[Tensor, "*N C H W"]) -> Float[Tensor, "*N C Ho Wo"]:
         """The mean of every window."""
         return ops.adaptive_avg_pool2d(input, self.output_size)
 
 
-class AdaptiveMaxPool2d(torch.nn.AdaptiveMaxPool2d):
+class AdaptiveMaxPool2d(_AdaptivePool, torch.nn.AdaptiveMaxPool2d):
     """The largest value of H'×W' windows that cover the image; ``torch.nn.AdaptiveMaxPool2d``.
 
     Args:
@@ -117,22 +145,10 @@ class AdaptiveMaxPool2d(torch.nn.AdaptiveMaxPool2d):
                  [13., 15.]]])
     """
 
+    operation = "max"
+
     def __init__(self, output_size: AdaptiveSize, return_indices: bool = False) -> None:
-        canonical_output_size(output_size)
         super().__init__(output_size, return_indices)
-
-    def output_shape(self, input_shape: Sequence[int]) -> ImageShape:
-        """(N, C, H', W') for an input of (N, C, H, W)."""
-        return theory.adaptive_output_shape(input_shape, self.output_size)
-
-    def cost(self, input_shape: Sequence[int], direction: Direction = "forward") -> Cost:
-        """Operations and bytes of one call; or of its backward pass."""
-        return theory.adaptive_cost(
-            input_shape,
-            self.output_size,
-            operation="max",
-            direction=direction,
-        )
 
     def forward(
         self, input: Float[Tensor, "*N C H W"]
@@ -145,7 +161,7 @@ class AdaptiveMaxPool2d(torch.nn.AdaptiveMaxPool2d):
         return f"output_size={self.output_size}, return_indices={self.return_indices}"
 
 
-class GlobalAvgPool2d(torch.nn.Module):
+class GlobalAvgPool2d(_GlobalPool):
     """The mean over all pixels of a channel.
 
     Args:
@@ -178,28 +194,14 @@ class GlobalAvgPool2d(torch.nn.Module):
         torch.Size([2, 8])
     """
 
-    def __init__(self, keepdims: bool = True) -> None:
-        super().__init__()
-        self.keepdims = keepdims
-
-    def output_shape(self, input_shape: Sequence[int]) -> tuple[int, ...]:
-        """(N, C, 1, 1) or (N, C) for an input of (N, C, H, W)."""
-        return theory.global_output_shape(input_shape, self.keepdims)
-
-    def cost(self, input_shape: Sequence[int], direction: Direction = "forward") -> Cost:
-        """Operations and bytes of one call; or of its backward pass."""
-        return theory.global_cost(input_shape, operation="average", direction=direction)
+    operation = "average"
 
     def forward(self, input: Float[Tensor, "*N C H W"]) -> Float[Tensor, "*N C *one"]:
         """The mean of every channel."""
         return ops.global_avg_pool2d(input, self.keepdims)
 
-    def extra_repr(self) -> str:
-        """The arguments, as they can be typed."""
-        return f"keepdims={self.keepdims}"
 
-
-class GlobalMaxPool2d(torch.nn.Module):
+class GlobalMaxPool2d(_GlobalPool):
     """The largest value of a channel.
 
     Args:
@@ -232,22 +234,8 @@ class GlobalMaxPool2d(torch.nn.Module):
         torch.Size([2, 8, 1, 1])
     """
 
-    def __init__(self, keepdims: bool = True) -> None:
-        super().__init__()
-        self.keepdims = keepdims
-
-    def output_shape(self, input_shape: Sequence[int]) -> tuple[int, ...]:
-        """(N, C, 1, 1) or (N, C) for an input of (N, C, H, W)."""
-        return theory.global_output_shape(input_shape, self.keepdims)
-
-    def cost(self, input_shape: Sequence[int], direction: Direction = "forward") -> Cost:
-        """Operations and bytes of one call; or of its backward pass."""
-        return theory.global_cost(input_shape, operation="max", direction=direction)
+    operation = "max"
 
     def forward(self, input: Float[Tensor, "*N C H W"]) -> Float[Tensor, "*N C *one"]:
         """The maximum of every channel."""
         return ops.global_max_pool2d(input, self.keepdims)
-
-    def extra_repr(self) -> str:
-        """The arguments, as they can be typed."""
-        return f"keepdims={self.keepdims}"

@@ -10,7 +10,7 @@ Dumoulin and Visin, "A guide to convolution arithmetic for deep learning" (2016)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -25,7 +25,32 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 
-class MaxPool2d(torch.nn.MaxPool2d):
+class _WindowPool(torch.nn.Module):
+    """Shape and cost of windows that slide."""
+
+    operation: ClassVar[theory.Operation]
+    kernel_size: Any
+    stride: Any
+    padding: Any
+    dilation: Any = 1
+    ceil_mode: bool
+
+    def output_shape(self, input_shape: Sequence[int]) -> ImageShape:
+        """(N, C, H', W') for an input of (N, C, H, W)."""
+        return theory.output_shape(input_shape, *self._window)
+
+    def cost(self, input_shape: Sequence[int], direction: Direction = "forward") -> Cost:
+        """Operations and bytes of one call; or of its backward pass."""
+        return theory.cost(
+            input_shape, *self._window, operation=self.operation, direction=direction
+        )
+
+    @property
+    def _window(self) -> tuple[Any, Any, Any, Any, bool]:
+        return self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
+
+
+class MaxPool2d(_WindowPool, torch.nn.MaxPool2d):
     """The largest value of every window; ``torch.nn.MaxPool2d``, and TensorFlow's padding.
 
     Args:
@@ -66,6 +91,8 @@ class MaxPool2d(torch.nn.MaxPool2d):
         torch.Size([1, 8, 4, 3])
     """
 
+    operation = "max"
+
     def __init__(
         self,
         kernel_size: int | Pair,
@@ -77,31 +104,7 @@ class MaxPool2d(torch.nn.MaxPool2d):
     ) -> None:
         _check_window(kernel_size, stride, padding, dilation)
         super().__init__(kernel_size, stride, 0, dilation, return_indices, ceil_mode)
-        self.padding = padding  # type: ignore[assignment]
-
-    def output_shape(self, input_shape: Sequence[int]) -> ImageShape:
-        """(N, C, H', W') for an input of (N, C, H, W)."""
-        return theory.output_shape(
-            input_shape,
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.ceil_mode,
-        )
-
-    def cost(self, input_shape: Sequence[int], direction: Direction = "forward") -> Cost:
-        """Operations and bytes of one call; or of its backward pass."""
-        return theory.cost(
-            input_shape,
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.ceil_mode,
-            operation="max",
-            direction=direction,
-        )
+        self.padding = padding
 
     def forward(
         self, input: Float[Tensor, "*N C H W"]
@@ -126,7 +129,7 @@ class MaxPool2d(torch.nn.MaxPool2d):
         )
 
 
-class AvgPool2d(torch.nn.AvgPool2d):
+class AvgPool2d(_WindowPool, torch.nn.AvgPool2d):
     """The mean of every window; ``torch.nn.AvgPool2d``, and TensorFlow's padding.
 
     Args:
@@ -167,6 +170,8 @@ class AvgPool2d(torch.nn.AvgPool2d):
                  [1., 1.]]])
     """
 
+    operation = "average"
+
     def __init__(
         self,
         kernel_size: int | Pair,
@@ -180,26 +185,7 @@ class AvgPool2d(torch.nn.AvgPool2d):
         if divisor_override is not None:
             positive_int(divisor_override, "divisor_override")
         super().__init__(kernel_size, stride, 0, ceil_mode, count_include_pad, divisor_override)
-        self.padding = padding  # type: ignore[assignment]
-
-    def output_shape(self, input_shape: Sequence[int]) -> ImageShape:
-        """(N, C, H', W') for an input of (N, C, H, W)."""
-        return theory.output_shape(
-            input_shape, self.kernel_size, self.stride, self.padding, 1, self.ceil_mode
-        )
-
-    def cost(self, input_shape: Sequence[int], direction: Direction = "forward") -> Cost:
-        """Operations and bytes of one call; or of its backward pass."""
-        return theory.cost(
-            input_shape,
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            1,
-            self.ceil_mode,
-            operation="average",
-            direction=direction,
-        )
+        self.padding = padding
 
     def forward(self, input: Float[Tensor, "*N C H W"]) -> Float[Tensor, "*N C Ho Wo"]:
         """The mean of every window."""
