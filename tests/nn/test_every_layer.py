@@ -411,3 +411,12 @@ def test_a_trace_holds_for_another_batch(case: Case) -> None:
     assert "lamina::" not in str(traced.inlined_graph)
     twice = torch.cat([x, x])
     torch.testing.assert_close(traced(twice), layer(twice), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")  # that it is deprecated
+@every_layer
+def test_scripting_is_refused_in_one_line(case: Case) -> None:
+    model = torch.nn.Sequential(torch.nn.Identity(), case.build())
+    with pytest.raises(RuntimeError, match=rf"lamina\.nn\.{case.layer}.*lamina\.restore") as caught:
+        torch.jit.script(model)
+    assert "\n" not in str(caught.value)

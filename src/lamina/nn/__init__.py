@@ -11,7 +11,7 @@ Example:
     torch.Size([1, 128])
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 
@@ -78,6 +78,16 @@ __all__ = [
     "Tanh",
 ]
 
+
+def _refuse_scripting(layer: torch.nn.Module) -> NoReturn:
+    raise RuntimeError(
+        f"torch.jit.script cannot read lamina.nn.{type(layer).__name__}: give it "
+        "lamina.restore(model), which has torch.nn's layers, or use torch.jit.trace"
+    )
+
+
+for _name in __all__:  # what torch.jit.script asks every module for before it reads one
+    globals()[_name].__prepare_scriptable__ = _refuse_scripting
 
 if TYPE_CHECKING:
     # Their types, without a __getattr__ by which every name would pass. To a type checker the
