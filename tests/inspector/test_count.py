@@ -1,5 +1,7 @@
 """Counts against hand counts, against PyTorch's FlopCounterMode, and against the theory."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -143,10 +145,78 @@ def test_where_pytorch_does_not_see_attention_and_recurrence_on_a_cpu():
 
 
 def test_an_operator_without_a_formula_is_named_and_makes_the_totals_partial():
-    account = inspect(Wrap(lambda x: torch.fft.fft(x).real), (4, 4))
+    account = inspect(Wrap(lambda x: torch.linalg.qr(x).R), (4, 4))
     assert account.totals.coverage == "partial"
-    assert account.totals.uncounted == {"aten._fft_r2c": 1}
-    assert account.rows[0].uncounted == ["aten._fft_r2c"]
+    assert account.totals.uncounted == {"aten.linalg_qr": 1}
+    assert account.rows[0].uncounted == ["aten.linalg_qr"]
+
+
+def resize(**arguments):
+    return lambda x: F.interpolate(x, **arguments)
+
+
+IMAGE, VOLUME = (2, 4, 6, 10), (1, 2, 4, 4, 4)
+CLOSED = {
+    # Forward operations by hand; the backward pass has to be counted too.
+    "fft": (lambda x: torch.fft.rfft2(x).real, IMAGE, round(2.5 * 480 * math.log2(60))),
+    "inverse fft": (
+        lambda x: torch.fft.ifft(torch.complex(x, x)).abs(),
+        (3, 8),
+        5 * 24 * 3 + 24,  # and a magnitude
+    ),
+    "cdist": (lambda x: torch.cdist(x, x, p=1), (2, 5, 3), 3 * 2 * 5 * 5 * 3),
+    "glu": (lambda x: F.glu(x, 1), IMAGE, 4 * 240),
+    "softshrink": (F.softshrink, IMAGE, 480),
+    "max unpool": (
+        lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2),
+        IMAGE,
+        480,
+    ),
+    "trilinear": (resize(scale_factor=2, mode="trilinear"), VOLUME, 15 * 1024),
+    "nearest exact": (resize(scale_factor=2, mode="nearest-exact"), IMAGE, 0),
+    "antialiased": (
+        resize(size=(3, 5), mode="bilinear", antialias=True),
+        IMAGE,
+        2 * 4 * (2 * 4 * 6 * 5 + 2 * 4 * 3 * 5),  # four taps along a row, then along a column
+    ),
+    "grid sample": (
+        lambda x: F.grid_sample(x, torch.zeros(2, 3, 3, 2), align_corners=False),
+        IMAGE,
+        14 * 72,
+    ),
+    "scatter_add": (
+        lambda x: torch.zeros(3, 8).index_add(0, torch.tensor([0, 2, 0, 1]), x),
+        (4, 8),
+        32,
+    ),
+    "fold": (lambda x: F.fold(x, (4, 4), 2, stride=1), (1, 8, 9), 72),
+    "pad": (lambda x: F.pad(x, (1, 1, 1, 1, 1, 1), mode="replicate"), VOLUME, 0),
+    "views in place": (lambda x: (2 * x).squeeze_().unsqueeze_(0).transpose_(1, 2), (4, 1, 3), 12),
+    "as_strided_": (lambda x: (2 * x).as_strided_((3, 4), (1, 3)), (4, 3), 12),
+}
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_operators_of_image_models_are_counted(name):
+    function, size, operations = CLOSED[name]
+    account = inspect(Wrap(function), input_data=torch.randn(size, requires_grad=True))
+    assert account.totals.uncounted == {} and account.totals.coverage == "complete"
+    assert account.totals.forward.other_flops == operations
+    assert account.totals.backward.bytes_written > 0
+
+
+def test_weight_norm_and_attention_masked_whole_are_counted():
+    model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3)))
+    account = inspect(model, (1, 3, 8, 8))
+    assert account.totals.coverage == "complete"
+    mask = torch.zeros(5, 5)
+    attention = Wrap(lambda q: F.scaled_dot_product_attention(q, q, q, mask, 0.1))
+    assert inspect(attention, (2, 4, 5, 16), training=True).totals.coverage == "complete"
+
+
+def test_a_model_in_data_parallel_is_counted():
+    model = nn.DataParallel(nn.Conv2d(3, 4, 3))
+    assert inspect(model, (1, 3, 8, 8)).totals.coverage == "complete"
 
 
 def test_integers_are_no_floating_point_operations():

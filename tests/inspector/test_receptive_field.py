@@ -26,15 +26,15 @@ def field_by_gradient(model, size, row):
         for module in model.modules()
         if isinstance(module, nn.MaxPool2d)
     ]
-    kept = {}
+    kept = []
     handle = dict(model.named_modules())[row.name].register_forward_hook(
-        lambda module, args, output: kept.update(output=output)
+        lambda module, args, output: kept.append(output)
     )
     x = torch.rand(1, 3, *size, dtype=torch.double, requires_grad=True)
     model(x)
     for hook in [handle, *averages]:
         hook.remove()
-    output = kept["output"]
+    output = kept[row.call]
     middle = [extent // 2 for extent in output.shape[2:]]
     (gradient,) = torch.autograd.grad(output[0, :, middle[0], middle[1]].sum(), x)
     seen = gradient[0].abs().sum(0) > 0
@@ -110,3 +110,12 @@ def test_channels_last_by_permutation():
 @pytest.mark.parametrize("model", [nn.Linear(3, 4), nn.ReLU()])
 def test_no_window_no_field(model):
     assert all(row.receptive_field is None for row in inspect(model, (2, 3)).rows)
+
+
+def test_views_in_place_keep_what_was_seen():
+    def squeezed(x):
+        x = nn.functional.avg_pool2d(x, 3, 1)
+        return nn.functional.avg_pool2d(x.squeeze_(0).unsqueeze_(0).transpose_(2, 3), (1, 5), 1)
+
+    account = inspect(Wrap(squeezed), (1, 4, 12, 16))
+    assert account.rows[-1].receptive_field == (7, 3)

@@ -2,7 +2,8 @@
 
 Each ends up as one of
 
-- *costed*: it has a formula in ``operators``, or PyTorch tags it as pointwise or as a reduction;
+- *costed*: it has a formula in ``operators``, ``transforms`` or ``per_element``, or PyTorch tags it
+  as pointwise or as a reduction;
 - *free*: a view, a query, an allocation, or data moved without arithmetic;
 - *uncounted*: anything else, named in the report and never silently nothing.
 """
@@ -28,11 +29,15 @@ from lamina.inspector.count.operators import (
     per_output,
     trains,
 )
+from lamina.inspector.count.per_element import PER_ELEMENT
+from lamina.inspector.count.transforms import TRANSFORMS
 from lamina.theory.cost import Cost
 
 __all__ = ["Status", "cost_of"]
 
 Status = Literal["costed", "free", "uncounted"]
+
+_FORMULAS = {**FORMULAS, **TRANSFORMS, **PER_ELEMENT}
 
 # Data moved or made without arithmetic.
 _MOVES_TEXT = """
@@ -46,12 +51,20 @@ pixel_shuffle pixel_unshuffle channel_shuffle _unsafe_view _reshape_copy resize_
 unsafe_split unsafe_chunk split_with_sizes_copy select_backward slice_backward tril triu
 select_scatter slice_scatter as_strided_scatter diagonal_backward unfold_backward im2col sort
 topk argsort tril_indices triu_indices one_hot bucketize searchsorted repeat_interleave
-reflection_pad2d_backward replication_pad2d_backward _local_scalar_dense lift_fresh_copy
+reflection_pad1d_backward reflection_pad2d_backward reflection_pad3d_backward
+replication_pad1d_backward replication_pad2d_backward replication_pad3d_backward
+_local_scalar_dense lift_fresh_copy max_unpool2d max_unpool3d masked_scatter masked_scatter_backward
+take put index_copy index_fill index_fill_ index_copy_ diag_embed diagonal_scatter block_diag
+complex rot90 resize_as_ tril_ triu_ narrow_copy _chunk_cat _unsafe_masked_index _unique _unique2
+unique_dim unique_consecutive nonzero_static isin kthvalue median nanmedian mode histc logspace
+randint_like exponential_ geometric_ cauchy_ log_normal_ normal multinomial empty_permuted
+_efficientzerotensor
 """
 _MOVES = frozenset(_MOVES_TEXT.split())
 
-_ALLOCATIONS = frozenset(["empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"])
-_PICKS = frozenset(["index", "index_select", "gather", "embedding"])
+_ALLOCATIONS = frozenset(["empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided",
+                          "empty_permuted", "_efficientzerotensor"])  # fmt: skip
+_PICKS = frozenset(["index", "index_select", "gather", "embedding", "take"])
 
 # Arguments whose shape is asked for, or that are overwritten, without being read.
 _UNREAD = {
@@ -72,14 +85,16 @@ _READ_TWICE = {
 @cache
 def _lookup(func: Operator) -> tuple[Status, Formula | None]:
     packet = str(func.overloadpacket)
-    if packet in FORMULAS:
-        return "costed", FORMULAS[packet]
+    if packet in _FORMULAS:
+        return "costed", _FORMULAS[packet]
     namespace, _, name = packet.partition(".")
-    if namespace == "prim" or name.startswith("sym_"):
+    if namespace in ("prim", "profiler") or name.startswith("sym_"):
         return "free", None
     returns = func._schema.returns
-    if name in _MOVES or any(
-        r.alias_info is not None and not r.alias_info.is_write for r in returns
+    if (
+        _moves(func)
+        or torch.Tag.inplace_view in func.tags
+        or any(r.alias_info is not None and not r.alias_info.is_write for r in returns)
     ):
         return "free", None
     if torch.Tag.pointwise in func.tags:
@@ -87,6 +102,11 @@ def _lookup(func: Operator) -> tuple[Status, Formula | None]:
     if torch.Tag.reduction in func.tags:
         return "costed", per_input(1)
     return "uncounted", None
+
+
+def _moves(func: Operator) -> bool:
+    name = str(func.overloadpacket).partition(".")[2]
+    return name in _MOVES or torch.Tag.view_copy in func.tags
 
 
 def cost_of(func: Operator, args: Sequence[Any], out: Value) -> tuple[Status, Cost]:
@@ -118,7 +138,7 @@ def _traffic(func: Operator, status: Status, args: Sequence[Any], out: Value) ->
     """
     packet = str(func.overloadpacket)
     name = packet.partition(".")[2]
-    if name in _ALLOCATIONS or (status == "free" and name not in _MOVES):
+    if name in _ALLOCATIONS or (status == "free" and not _moves(func)):
         return 0, 0
     written = sum(bytes_of(tensor) for tensor in _tensors(out))
     if name in _PICKS:

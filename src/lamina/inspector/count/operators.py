@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from lamina.theory import batch_norm2d
-from lamina.theory.activation import activation_named
 
 __all__ = [
     "FORMULAS",
@@ -162,12 +161,13 @@ def _windows(out: Value, kernel: Sequence[int] | int, rank: int) -> int:
     return _size(out) * size
 
 
-@formula("aten.max_pool2d_with_indices", "aten.avg_pool2d", "aten.max_pool2d")
+@formula("aten.max_pool2d_with_indices", "aten.avg_pool2d", "aten.max_pool2d",
+         "aten.fractional_max_pool2d")  # fmt: skip
 def _pool2d(args: Sequence[Any], out: Value) -> Arithmetic:
     return 0, _windows(out, args[1], 2)
 
 
-@formula("aten.max_pool3d_with_indices", "aten.avg_pool3d")
+@formula("aten.max_pool3d_with_indices", "aten.avg_pool3d", "aten.fractional_max_pool3d")
 def _pool3d(args: Sequence[Any], out: Value) -> Arithmetic:
     return 0, _windows(out, args[1], 3)
 
@@ -216,55 +216,10 @@ def _batch_norm_inference(args: Sequence[Any], out: Value) -> Arithmetic:
     return 0, batch_norm2d.cost(args[0].shape).other_flops
 
 
-@formula("aten.native_batch_norm_backward", "aten.cudnn_batch_norm_backward")
+@formula("aten.native_batch_norm_backward", "aten.cudnn_batch_norm_backward",
+         "aten.batch_norm_backward")  # fmt: skip
 def _batch_norm_backward(args: Sequence[Any], out: Value) -> Arithmetic:
     training = trains("native_batch_norm_backward" if len(args) > 9 else "", args)
     affine = args[2] is not None
     cost = batch_norm2d.cost(args[1].shape, training=training, affine=affine, direction="backward")
     return 0, cost.other_flops
-
-
-# The activations of ATen under the names that the theory has for them.
-for _aten, _name in {
-    "relu": "relu", "relu6": "relu6", "hardtanh": "relu6", "leaky_relu": "leaky_relu", "elu": "elu",
-    "hardsigmoid": "hardsigmoid", "hardswish": "hardswish", "sigmoid": "sigmoid", "tanh": "tanh",
-    "silu": "silu", "gelu": "gelu", "_softmax": "softmax", "_log_softmax": "softmax",
-}.items():  # fmt: skip
-    _forward, _backward, *_ = activation_named(_name)
-    for _suffix, _operations in (("", _forward), ("_", _forward), ("_backward", _backward)):
-        FORMULAS[f"aten.{_aten}{_suffix}"] = per_output(_operations)
-    FORMULAS[f"aten.{_aten}_backward_data"] = per_output(_backward)
-
-# Operations per element of the result, where PyTorch's tag "pointwise" would say one or is absent.
-_PER_OUTPUT = {
-    "clone": 0, "copy": 0, "masked_fill": 0, "masked_fill_": 0, "where": 1, "clamp": 2, "clamp_": 2,
-    "threshold_backward": 1, "softplus": 3, "softplus_backward": 4, "log_sigmoid_forward": 4,
-    "log_sigmoid_backward": 5, "mish": 5, "mish_backward": 8, "_prelu_kernel": 2,
-    "_prelu_kernel_backward": 4, "addcmul": 3, "addcdiv": 3, "lerp": 3, "native_dropout": 2,
-    "native_dropout_backward": 2, "bernoulli": 1, "bernoulli_": 1, "upsample_nearest1d": 0,
-    "upsample_nearest2d": 0, "upsample_nearest3d": 0, "upsample_linear1d": 3,
-    "upsample_bilinear2d": 7, "upsample_bicubic2d": 35, "grid_sampler_2d": 14,
-    "embedding_dense_backward": 0, "_cdist_forward": 3, "renorm": 3,
-}  # fmt: skip
-
-# Operations per element of the first argument: each is read once and reduced, scanned or scattered.
-_PER_INPUT = {
-    "native_layer_norm": 7, "native_group_norm": 7, "native_layer_norm_backward": 11,
-    "native_group_norm_backward": 11, "_fused_rms_norm": 4, "_fused_rms_norm_backward": 8,
-    "_adaptive_avg_pool2d": 1, "_adaptive_avg_pool3d": 1, "adaptive_max_pool2d": 1,
-    "adaptive_max_pool3d": 1, "_adaptive_avg_pool2d_backward": 1,
-    "_adaptive_avg_pool3d_backward": 1,
-    "adaptive_max_pool2d_backward": 1, "adaptive_max_pool3d_backward": 1,
-    "max_pool2d_with_indices_backward": 1, "max_pool3d_with_indices_backward": 1, "var": 4,
-    "std": 4, "var_mean": 4, "std_mean": 4, "linalg_vector_norm": 2, "norm": 2, "logsumexp": 4,
-    "cumsum": 1, "cumprod": 1, "nll_loss_forward": 0, "nll_loss_backward": 0,
-    "nll_loss2d_forward": 0, "nll_loss2d_backward": 0, "mse_loss": 3, "mse_loss_backward": 3,
-    "smooth_l1_loss": 4, "smooth_l1_loss_backward": 4, "huber_loss": 4, "binary_cross_entropy": 6,
-    "binary_cross_entropy_backward": 5, "upsample_bilinear2d_backward": 7,
-    "upsample_nearest2d_backward": 1, "upsample_bicubic2d_backward": 35,
-}  # fmt: skip
-
-for _name, _count in _PER_OUTPUT.items():
-    FORMULAS[f"aten.{_name}"] = per_output(_count)
-for _name, _count in _PER_INPUT.items():
-    FORMULAS[f"aten.{_name}"] = per_input(_count)

@@ -130,16 +130,20 @@ class Fields:
         if not tensor.is_floating_point():
             return
         sources = [(self._inputs, dim) for dim in range(tensor.dim())]
-        self._fields[tensor] = Field(tuple(sources), {source: Span() for source in sources})
+        self.set(tensor, Field(tuple(sources), {source: Span() for source in sources}))
         self._inputs += 1
 
     def set(self, tensor: Tensor, field: Field) -> None:
         """Note the field of a tensor."""
-        self._fields[tensor] = field
+        self._fields[tensor] = field, tuple(tensor.shape)
 
     def get(self, tensor: object) -> Field | None:
         """The field of a tensor; ``None`` for one that no input has reached."""
-        return self._fields.get(tensor) if isinstance(tensor, Tensor) else None
+        return self._fields.get(tensor, (None,))[0] if isinstance(tensor, Tensor) else None
+
+    def shape(self, tensor: Tensor) -> tuple[int, ...]:
+        """The shape that a tensor's field was noted for: a view in place has changed it since."""
+        return self._fields[tensor][1] if tensor in self._fields else tuple(tensor.shape)
 
     def of(self, tensor: Tensor) -> ReceptiveField | None:
         """What one position of a tensor sees of the first input; ``None`` before any window."""
@@ -181,8 +185,8 @@ class Call:
         return self.fields.get(self.args[position])
 
     def shape(self, position: int = 0) -> Sequence[int]:
-        """The shape of an operand."""
-        return tuple(self.args[position].shape)
+        """The shape of an operand, as it came."""
+        return self.fields.shape(self.args[position])
 
     def arg(self, position: int, name: str, default: Value = None) -> Value:
         """An argument that may be given by place, by name, or not at all."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lamina.inspector.count.native import native_kind, native_window
@@ -45,6 +46,8 @@ def record(
     if not operands:
         return
     namespace, _, name = str(func.overloadpacket).partition(".")
+    if torch.Tag.inplace_view in func.tags:
+        name = name.removesuffix("_")
     rule = _native_rule(func, args) if namespace == "lamina" else _RULES.get(name)
     for index, result in enumerate(results):
         if rule is not None:
@@ -88,7 +91,7 @@ def _flat(value: object) -> list[Tensor]:
 
 def _pointwise(fields: Fields, operands: Sequence[Tensor], out: Tensor) -> Field:
     axes: list[Source | None] = [None] * out.dim()
-    known = [(fields.get(t), tuple(t.shape)) for t in operands]
+    known = [(fields.get(t), fields.shape(t)) for t in operands]
     pairs = [(field, shape) for field, shape in known if field is not None]
     for field, shape in pairs:
         offset = out.dim() - len(shape)
