@@ -27,6 +27,7 @@ FLOORS = {
     "ops": 2,
     "_native": 1,
     "extras": 1,
+    "settings": 1,
     "errors": 0,
     "_version": 0,
     "theory": 0,

@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import typer
 from PIL import Image
 
-from lamina import cli
+from lamina import cli, settings
 from lamina.train.data import load_data
 
 
@@ -49,7 +51,7 @@ def test_the_last_line_of_train_is_one_json_object_and_the_only_one_on_stdout(ca
     assert result.keys() == {"accuracy", "loss", "epochs", "seconds", "parameters", "run"}
     assert result["run"] == str(tmp_path / "run")
     assert 0 <= result["accuracy"] <= 1
-    assert "BatchNorm2d" in err
+    assert "batch_norm2d" in err
 
 
 def test_a_run_goes_where_its_data_and_model_say_unless_told(call, tmp_path, monkeypatch):
@@ -66,6 +68,34 @@ def test_resume_goes_on_with_the_runs_own_settings(call, run_folder, tmp_path):
         code, _, err = call("train", "--resume", run_folder, *option)
         assert code == 2
         assert f"leave out '{option[0][2:]}'" in err
+
+
+def test_every_setting_is_an_option_and_stands_in_the_documents():
+    page = (Path(__file__).parents[1] / "docs" / "cli.md").read_text()
+    assert settings.as_markdown() in page, "python -m lamina.settings prints the table"
+    command = typer.main.get_command(cli.app).commands["train"]
+    options = {option for one in command.params for option in (*one.opts, *one.secondary_opts)}
+    for one in fields(settings.TrainConfig):
+        assert set(settings.option_of(one).split("/")) <= options
+        assert f"{one.name}: {settings.described(one)}" in settings.TrainConfig.__doc__
+
+
+def test_a_resumed_run_may_be_told_what_its_result_does_not_depend_on(call, run_folder):
+    assert call("train", "--resume", run_folder, "--data", "digits", "--workers", 1)[0] == 0
+    code, _, err = call("train", "--resume", run_folder, "--seed", 1)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "its own settings but data, model, workers; leave out 'seed'" in err
+
+
+def test_predict_takes_folders_and_names_every_bad_file(call, run_folder, digit, tmp_path):
+    (tmp_path / "a.png").write_text("no image")
+    (tmp_path / "b.png").write_text("no image")
+    code, out, err = call("predict", run_folder, tmp_path)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "a.png" in err and "b.png" in err and "--skip-bad" in err
+    code, out, err = call("predict", run_folder, tmp_path, "--skip-bad")
+    assert (code, out.count("\n"), err.count("\n")) == (0, 1, 2)
+    assert out.startswith(f"{digit}\t0\t")
 
 
 def test_predict_gives_a_line_per_image_and_json_on_demand(call, run_folder, digit):
@@ -155,7 +185,10 @@ def test_doctor_without_kernels_says_why(call, monkeypatch):
         ("train --image-size 9", "image_size: expected none for digits"),
         ("train --on-bad-image skp", "on_bad_image: expected error or skip, got 'skp'; did you"),
         ("train --resume {tmp}", "no run folder"),
-        ("train --epochs 1 --out /dev/null/run", "out: cannot create '/dev/null/run'"),
+        (
+            "train --epochs 1 --out /dev/null/run",
+            "/dev/null/run: Not a directory",
+        ),
         ("predict {tmp} {tmp}/image.png", "no run folder"),
         ("bench layers --kind conv3d", "conv3d'; did you mean 'conv2d'?"),
         ("bench layers --seconds -1", "seconds: expected a finite number above 0, got -1.0"),

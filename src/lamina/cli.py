@@ -6,16 +6,18 @@ for no other's packages.
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import partial
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, get_origin, get_type_hints
 
 import typer
 
 from lamina.errors import InputError, MissingExtraError, RunError
+from lamina.settings import TrainConfig, described, may_be_anew, option_of
 
 app = typer.Typer(
     name="lamina",
@@ -29,66 +31,53 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, on the last line.")]
 
 
+def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each of a run's settings, in the place of ``**settings``."""
+    hints = get_type_hints(TrainConfig)
+    options = []
+    for one in fields(TrainConfig):
+        # Of Literals the text is taken: the setting's own check has the better message.
+        kind = str if get_origin(hints[one.name]) is Literal else hints[one.name]
+        said = described(one)
+        # A word that is typed stays as it is.
+        said = f"{said[0].upper()}{said[1:]}.".replace("`", "")
+        option = typer.Option(option_of(one), help=said)
+        options.append(
+            Parameter(
+                one.name,
+                Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=Annotated[kind | None, option],
+            )
+        )
+    own = [
+        parameter.replace(kind=Parameter.KEYWORD_ONLY)
+        for parameter in signature(command).parameters.values()
+        if parameter.kind is not Parameter.VAR_KEYWORD
+    ]
+    command.__signature__ = Signature([*options, *own])  # type: ignore[attr-defined]
+    return command
+
+
 @app.command()
+@_with_settings
 def train(
-    data: Annotated[
-        str | None,
-        typer.Option(help="digits, or a folder with one sub-folder of PNG or JPEG per class."),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="A name of lamina.models, pkg.mod:factory or file.py:factory."),
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images per step.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of weights, order, augmentation.")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Run folder, new or empty.  [default: runs/DATA-MODEL]")
+        Path | None, typer.Option(help="Run folder, new or empty.  (default: runs/DATA-MODEL)")
     ] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="AdamW's weight decay.")] = None,
-    label_smoothing: Annotated[
-        float | None, typer.Option(help="Share of the target spread over all classes.")
-    ] = None,
-    image_size: Annotated[
-        int | None, typer.Option(help="Side in pixels a folder's images are brought to.")
-    ] = None,
-    augment: Annotated[
-        bool | None, typer.Option("--augment/--no-augment", help="Move training images a little.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that prepare batches.")] = None,
-    on_bad_image: Annotated[
-        str | None, typer.Option(help="error: refuse the folder; skip: leave the image out.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Continue this run folder to its end.", metavar="RUN")
     ] = None,
     as_json: Json = False,
+    **settings: Any,
 ) -> None:
     """Train a classifier and leave a run folder: checkpoint, metrics, report.html."""
     from rich.console import Console
 
-    from lamina.train import TrainConfig
     from lamina.train import resume as continue_run
     from lamina.train import train as begin_run
     from lamina.train.ranks import rank
 
-    settings: dict[str, Any] = {
-        "data": data,
-        "model": model,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "lr": lr,
-        "seed": seed,
-        "weight_decay": weight_decay,
-        "label_smoothing": label_smoothing,
-        "image_size": image_size,
-        "augment": augment,
-        "workers": workers,
-        "on_bad_image": on_bad_image,
-        "device": device,
-    }
     given = {name: value for name, value in settings.items() if value is not None}
     # With --json the result alone is on standard output, for whatever reads it.
     console = Console(stderr=as_json)
@@ -97,10 +86,14 @@ def train(
         run = out or Path("runs") / f"{_word(config.data)}-{_word(config.model)}"
         start = partial(begin_run, config, run)
     else:
-        others = sorted(given.keys() - {"model"}) + ["out"] * (out is not None)
+        allowed = may_be_anew()
+        others = sorted(given.keys() - set(allowed)) + ["out"] * (out is not None)
         if others:
-            raise InputError(f"resume: the run has its own settings; leave out {others[0]!r}")
-        run, start = resume, partial(continue_run, resume, model=model)
+            raise InputError(
+                f"resume: the run has its own settings but {', '.join(allowed)}; "
+                f"leave out {others[0]!r}"
+            )
+        run, start = resume, partial(continue_run, resume, **given)
     try:
         with _writing(run):
             result = start(console=console)
@@ -115,18 +108,23 @@ def train(
 @app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="Run folder of `lamina train`.", metavar="RUN")],
-    images: Annotated[list[Path], typer.Argument(help="PNG or JPEG files.", metavar="IMAGE...")],
+    images: Annotated[
+        list[Path], typer.Argument(help="Image files, and folders of them.", metavar="IMAGE...")
+    ],
     model: Annotated[
         str | None,
         typer.Option(help="The run's pkg.mod:factory or file.py:factory, if it has one."),
     ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Go on past files that cannot be read.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Say the class of each image, and how probable it is."""
     from lamina.report.units import percent, printable
     from lamina.train import predict as classify
 
-    answers = classify(run, images, model=model, warn=_warn)
+    answers = classify(run, images, model=model, skip_bad=skip_bad, warn=_warn)
     if as_json:
         print(json.dumps([asdict(answer) for answer in answers]))
         return

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from lamina.settings import TrainConfig
 from lamina.train.batches import EpochSampler, FixedBatches, augmented, train_loader
-from lamina.train.config import TrainConfig
 from lamina.train.data import load_data
 
 

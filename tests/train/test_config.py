@@ -6,7 +6,8 @@ import math
 import pytest
 
 from lamina.errors import InputError
-from lamina.train.config import RunDocument, TrainConfig, read_config
+from lamina.settings import TrainConfig
+from lamina.train.config import RunDocument, read_config
 
 
 @pytest.mark.parametrize(

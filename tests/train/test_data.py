@@ -78,6 +78,10 @@ def test_an_unreadable_image_is_named_and_left_out_only_where_asked(image_folder
     (image_folder / "dark" / "03.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     with pytest.raises(InputError, match=r"dark/03\.png: not a readable .* --on-bad-image skip"):
         load_data(str(image_folder))
+    (image_folder / "bright" / "00.JPG").write_bytes(b"")
+    with pytest.raises(InputError, match=r"2 images cannot be read: \S*bright/00.JPG, \S*dark/03"):
+        load_data(str(image_folder))
+    Image.new("RGB", (16, 16), (200, 200, 200)).save(image_folder / "bright" / "00.JPG")
     lines = []
     data = load_data(str(image_folder), on_bad_image="skip", warn=lines.append)
     assert len(data.labels) == 23
@@ -119,6 +123,26 @@ def test_folders_that_are_no_data(image_folder, tmp_path):
         load_data(str(image_folder))
 
 
+@pytest.mark.parametrize("bits", [12, 16])
+def test_deep_images_are_scaled_by_the_deepest_of_the_folder(image_folder, bits):
+    draw = np.random.default_rng(0)
+    for path in image_folder.rglob("*.*"):
+        path.unlink()
+    for name, share in (("bright", 1.0), ("dark", 0.2)):
+        for number in range(5):
+            levels = draw.integers(0, int(share * 2**bits), size=(16, 16)).astype(np.uint16)
+            levels[0, 0] = share * 2**bits - 1
+            Image.fromarray(levels).save(image_folder / name / f"{number}.png")
+    data = load_data(str(image_folder))
+    assert data.facts.bits == bits
+    assert data.images[data.labels == 0].max() == 255
+    assert len(np.unique(data.images[data.labels == 0])) > 200
+    assert 45 <= data.images[data.labels == 1].max() <= 51, "a dark image stays dark"
+    assert Facts.from_dict(data.facts.to_dict()) == data.facts
+    older = {name: value for name, value in data.facts.to_dict().items() if name != "bits"}
+    assert Facts.from_dict(older).bits == 16
+
+
 def test_facts_are_read_back_and_damaged_ones_refused():
     facts = load_data("digits").facts
     assert Facts.from_dict(facts.to_dict()) == facts
@@ -131,6 +155,8 @@ def test_facts_are_read_back_and_damaged_ones_refused():
         {"classes": ["one"]},
         {"mean": ["x"]},
         {"deviation": []},
+        {"bits": 8},
+        {"bits": 17},
     ):
         with pytest.raises(InputError, match="facts of the data are damaged"):
             Facts.from_dict(facts.to_dict() | change)

@@ -9,7 +9,8 @@ from PIL import Image
 
 from lamina.errors import InputError
 from lamina.train import images
-from lamina.train.images import class_folders, image_size, read_image
+from lamina.train.folder import class_files
+from lamina.train.images import FORMATS, Look, look, read_image
 
 
 def claim(path, width, height):
@@ -43,13 +44,13 @@ def test_the_cap_is_on_pixels_and_not_below(tmp_path, monkeypatch):
         read_image(tmp_path / "over.png", (1, 1), 1)
 
 
-def test_what_is_no_png_or_jpeg_is_refused_whatever_its_name(tmp_path):
-    Image.new("L", (4, 4)).save(tmp_path / "picture.gif")
-    (tmp_path / "picture.gif").rename(tmp_path / "picture.png")
+def test_what_is_of_another_format_is_refused_whatever_its_name(tmp_path):
+    Image.new("L", (16, 16)).save(tmp_path / "picture.ico")
+    (tmp_path / "picture.ico").rename(tmp_path / "picture.png")
     (tmp_path / "text.png").write_text("<svg/>")
     (tmp_path / "empty.png").touch()
     for name in ("picture", "text", "empty"):
-        with pytest.raises(InputError, match=rf"{name}\.png: not a readable PNG or JPEG"):
+        with pytest.raises(InputError, match=rf"{name}\.png: not a readable PNG, JPEG, WEBP"):
             read_image(tmp_path / f"{name}.png", (4, 4), 1)
     with pytest.raises(InputError, match=r"absent\.png: no such image file"):
         read_image(tmp_path / "absent.png", (4, 4), 1)
@@ -61,8 +62,8 @@ def test_a_truncated_image_is_refused(tmp_path, suffix):
     noise = np.random.default_rng(0).integers(0, 256, size=(64, 64, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert image_size(path) == (64, 64)
-    with pytest.raises(InputError, match="not a readable PNG or JPEG"):
+    assert look(path) == Look(64, 64)
+    with pytest.raises(InputError, match="not a readable PNG, JPEG, WEBP"):
         read_image(path, (64, 64), 3)
 
 
@@ -95,11 +96,12 @@ def test_a_link_inside_the_folder_is_followed_and_one_that_leaves_it_is_not(tmp_
         (root / name).mkdir(parents=True)
     Image.new("L", (2, 2)).save(root / "a" / "one.png")
     (root / "b" / "same.png").symlink_to(root / "a" / "one.png")
-    assert [(name, len(files)) for name, files in class_folders(root)] == [("a", 1), ("b", 1)]
+    found = class_files(root, pytest.fail)
+    assert {name: len(files) for name, files in found.items()} == {"a": 1, "b": 1}
     Image.new("L", (2, 2)).save(tmp_path / "secret.png")
     (root / "b" / "out.png").symlink_to(tmp_path / "secret.png")
     with pytest.raises(InputError, match=r"out\.png: a link that leaves"):
-        list(class_folders(root))
+        class_files(root, pytest.fail)
 
 
 def test_a_linked_class_folder_that_leaves_the_root_is_refused(tmp_path):
@@ -108,13 +110,124 @@ def test_a_linked_class_folder_that_leaves_the_root_is_refused(tmp_path):
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "a").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(InputError, match="a link that leaves"):
-        list(class_folders(tmp_path / "root"))
+        class_files(tmp_path / "root", pytest.fail)
 
 
-def test_hidden_and_other_files_are_no_images(image_folder):
-    before = [(name, len(files)) for name, files in class_folders(image_folder)]
+def test_what_is_left_aside_is_said_in_one_line(image_folder):
+    before = class_files(image_folder, pytest.fail)
     (image_folder / "bright" / ".DS_Store.png").touch()
-    (image_folder / "bright" / "notes.txt").touch()
     (image_folder / ".cache").mkdir()
-    (image_folder / "readme.png").touch()
-    assert [(name, len(files)) for name, files in class_folders(image_folder)] == before
+    assert class_files(image_folder, pytest.fail) == before, "hidden names are no news"
+    for name in ("bright/notes.txt", "bright/more.txt", "dark/raw.cr2", "dark/README", "a.png"):
+        (image_folder / name).touch()
+    (image_folder / "nothing").mkdir()
+    lines = []
+    assert class_files(image_folder, lines.append) == before
+    (line,) = lines
+    assert "4 files that are no images (1 of .cr2, 2 of .txt, 1 of no suffix)" in line
+    assert "1 files beside the sub-folders; the sub-folders without an image 'nothing'" in line
+
+
+def test_folders_in_a_class_belong_to_it(image_folder):
+    before = class_files(image_folder, pytest.fail)
+    inner = image_folder / "dark" / "monday" / "morning"
+    inner.mkdir(parents=True)
+    (image_folder / "dark" / "01.png").rename(inner / "01.png")
+    found = class_files(image_folder, pytest.fail)
+    assert [len(files) for files in found.values()] == [len(files) for files in before.values()]
+    assert inner / "01.png" in found["dark"]
+
+
+@pytest.mark.parametrize("parts", [("train", "val"), ("Training",), ("test", "train", "valid")])
+def test_a_split_is_not_taken_for_classes(tmp_path, parts):
+    for part in parts:
+        (tmp_path / "split" / part).mkdir(parents=True)
+    with pytest.raises(InputError, match=r"a split of its own; name a folder .*split/[tT]rain"):
+        class_files(tmp_path / "split", pytest.fail)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_every_format_is_read(tmp_path, kind, mode):
+    colour = 200 if mode == "L" else (200, 100, 50)
+    for suffix in FORMATS[kind]:
+        path = tmp_path / f"image{suffix.upper()}"
+        Image.new(mode, (8, 6), colour).save(path, format=kind)
+        assert look(path) == Look(6, 8)
+        pixels = read_image(path, (6, 8), 3)
+        assert abs(pixels.astype(int) - colour).max() <= 3
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "WEBP"])
+def test_of_several_images_in_a_file_the_first_is_taken(tmp_path, kind):
+    first, second = (Image.new("RGB", (4, 4), (level,) * 3) for level in (40, 200))
+    path = tmp_path / f"film{FORMATS[kind][0]}"
+    first.save(path, format=kind, save_all=True, append_images=[second])
+    assert abs(read_image(path, (4, 4), 1).astype(int) - 40).max() <= 3
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_is_transparent_is_laid_on_white(tmp_path, mode, channels):
+    """Under a transparent pixel any colour may be hidden: here black."""
+    path = tmp_path / "image.png"
+    if mode == "P":
+        image = Image.new("P", (3, 1))
+        image.putpalette([0, 0, 0, 0, 0, 0])
+        image.putpixel((2, 0), 1)
+        image.save(path, transparency=0)
+        expected = [255, 255, 0]
+    else:
+        image = Image.new("RGBA", (3, 1))
+        for x, alpha in enumerate((0, 128, 255)):
+            image.putpixel((x, 0), (0, 0, 0, alpha))
+        image.convert(mode).save(path)
+        expected = [255, 127, 0]
+    assert read_image(path, (1, 3), channels)[0, :, 0].tolist() == expected
+
+
+@pytest.mark.parametrize("bits", [9, 10, 12, 14, 16])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_levels_are_scaled_by_the_bits_that_they_have(tmp_path, bits, suffix):
+    levels = np.linspace(0, 2**bits - 1, 256).astype(np.uint16)[None]
+    path = tmp_path / f"deep.{suffix}"
+    Image.fromarray(levels).save(path)
+    assert look(path) == Look(1, 256, bits)
+    pixels = read_image(path, (1, 256), 1, bits)
+    assert abs(pixels.ravel().astype(int) - np.arange(256)).max() <= 1
+
+
+def test_levels_without_a_scale_are_refused(tmp_path):
+    for name, levels in (
+        ("float", np.array([[0.0, 0.5]], dtype=np.float32)),
+        ("wide", np.array([[0, 1 << 20]], dtype=np.int32)),
+        ("negative", np.array([[-1, 5]], dtype=np.int32)),
+    ):
+        path = tmp_path / f"{name}.tif"
+        Image.fromarray(levels).save(path)
+        for read in (look, lambda path: read_image(path, (1, 2), 1)):
+            with pytest.raises(InputError, match="expected levels of 8 or 16 bits"):
+                read(path)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_large_photograph_is_decoded_small_and_looks_the_same(tmp_path, orientation, monkeypatch):
+    y, x = np.mgrid[0:900, 0:1200]
+    waves = 127 + 100 * np.sin(x / 90) * np.cos(y / 70)
+    picture = Image.fromarray(np.stack([waves, 255 - waves, waves / 2], -1).astype(np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture.save(tmp_path / "large.jpg", quality=95, exif=exif)
+    picture.save(tmp_path / "large.png", exif=exif)
+    decoded = []
+    real = images.ImageOps.fit
+
+    def fit(image, *arguments):
+        decoded.append(max(image.size))
+        return real(image, *arguments)
+
+    monkeypatch.setattr(images.ImageOps, "fit", fit)
+    small = read_image(tmp_path / "large.jpg", (64, 64), 3).astype(int)
+    exact = read_image(tmp_path / "large.png", (64, 64), 3).astype(int)
+    assert decoded == [300, 1200], "a quarter: an eighth would be smaller than twice the side"
+    assert abs(small - exact).mean() < 2

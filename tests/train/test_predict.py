@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from PIL import Image
 from lamina.errors import InputError
 from lamina.train import load_run, predict
 from lamina.train.data import load_data
+
+predicting = sys.modules["lamina.train.predict"]  # the function has its name in the package
 
 
 @pytest.fixture(scope="module")
@@ -68,5 +71,48 @@ def test_a_run_that_names_code_runs_it_only_if_told(run_copy, model_file, digit_
 
 def test_a_bad_image_is_named_before_any_answer(finished_run, digit_files, tmp_path):
     (tmp_path / "text.png").write_text("no image")
-    with pytest.raises(InputError, match=r"text\.png: not a readable PNG or JPEG"):
+    with pytest.raises(InputError, match=r"text\.png: not a readable PNG, JPEG.* --skip-bad"):
         predict(finished_run, [*digit_files[0], tmp_path / "text.png"])
+
+
+def test_all_bad_images_are_named_at_once_or_passed_over_on_request(
+    finished_run, digit_files, tmp_path
+):
+    good, _ = digit_files
+    bad = [tmp_path / f"{number}.png" for number in range(3)]
+    for path in bad[1:]:
+        path.write_text("no image")
+    files = [bad[0], *good[:2], bad[1], *good[2:], bad[2]]
+    with pytest.raises(
+        InputError, match=r"3 images cannot be read: \S*0.png, \S*1.png, \S*2.png; "
+    ):
+        predict(finished_run, files)
+    lines = []
+    answers = predict(finished_run, files, skip_bad=True, warn=lines.append)
+    assert [answer.image for answer in answers] == [str(path) for path in good]
+    assert [line.startswith("passed over: ") for line in lines] == [True] * 3
+    with pytest.raises(InputError, match="3 images cannot be read"):
+        predict(finished_run, bad, skip_bad=True, warn=lines.append)
+
+
+def test_a_folder_stands_for_the_images_in_it(finished_run, digit_files, tmp_path):
+    good, _ = digit_files
+    (tmp_path / "in").mkdir()
+    for path in good[:3]:
+        shutil.copy(path, tmp_path / "in" / path.name)
+    (tmp_path / "notes.txt").write_text("no image")
+    answers = predict(finished_run, [tmp_path, good[4], good[4]])
+    expected = sorted(tmp_path / "in" / path.name for path in good[:3])
+    assert [answer.image for answer in answers] == [*map(str, expected), str(good[4]), str(good[4])]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="expected image files in the folder, found none"):
+        predict(finished_run, [tmp_path / "empty"])
+
+
+def test_of_the_pixels_a_batch_at_a_time_is_in_memory(finished_run, digit_files, monkeypatch):
+    sizes = []
+    real = predicting.np.stack
+    monkeypatch.setattr(predicting.np, "stack", lambda rows: sizes.append(len(rows)) or real(rows))
+    monkeypatch.setattr(predicting, "_BATCH", 16)
+    assert len(predict(finished_run, digit_files[0])) == 70
+    assert sizes == [16, 16, 16, 16, 6]

@@ -4,7 +4,7 @@ from lamina.extras import require
 
 require("train", "lamina.train")
 
-from lamina.train.config import TrainConfig  # noqa: E402 (its packages are here)
+from lamina.settings import TrainConfig  # noqa: E402 (the packages are here)
 from lamina.train.health import HealthMonitor  # noqa: E402
 from lamina.train.predict import Prediction, load_run, predict  # noqa: E402
 from lamina.train.run import RunResult, resume, train  # noqa: E402

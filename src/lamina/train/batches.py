@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from lamina.train.config import TrainConfig
+from lamina.settings import TrainConfig
 from lamina.train.data import Facts, ImageData, Indices
 from lamina.train.images import Pixels
 

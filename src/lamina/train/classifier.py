@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from lamina.errors import InputError, RunError
+from lamina.settings import TrainConfig
 from lamina.train.batches import Batch
-from lamina.train.config import TrainConfig
 from lamina.train.state import random_state, set_random_state, under_names_of, unsaved_buffers
 
 

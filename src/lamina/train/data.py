@@ -1,7 +1,7 @@
 """Images and labels in memory, split into training, validation and test."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from lamina.errors import InputError, closest
-from lamina.train.config import OnBadImage
+from lamina.settings import OnBadImage
 from lamina.train.folder import read_folder
-from lamina.train.images import MAX_PIXELS, Pixels
+from lamina.train.images import DEEP, MAX_PIXELS, Pixels
 
 Indices = NDArray[np.int64]
 
@@ -28,6 +28,7 @@ class Facts:
         channels: 1 or 3.
         mean: mean of the training pixels per channel, of 255.
         deviation: standard deviation of the training pixels per channel, of 255.
+        bits: of grey levels that are no bytes, see `lamina.train.images.read_image`.
     """
 
     classes: tuple[str, ...]
@@ -35,6 +36,7 @@ class Facts:
     channels: int
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
+    bits: int = DEEP
 
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
@@ -66,11 +68,12 @@ class Facts:
                 channels=int(values["channels"]),
                 mean=tuple(float(value) for value in values["mean"]),
                 deviation=tuple(float(value) for value in values["deviation"]),
+                bits=int(values.get("bits", DEEP)),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError("config.json: the facts of the data are damaged") from error
         right = facts.channels in (1, 3) and min(facts.size) >= 1 and len(facts.classes) >= 2
-        right = right and height * width <= MAX_PIXELS
+        right = right and height * width <= MAX_PIXELS and 8 < facts.bits <= DEEP
         if not right or {len(facts.mean), len(facts.deviation)} != {facts.channels}:
             raise InputError("config.json: the facts of the data are damaged")
         return facts
@@ -114,14 +117,15 @@ def load_data(
     split is the same for every seed, so that runs can be compared.
 
     Args:
-        name: ``"digits"``, or a folder with one sub-folder of PNG or JPEG images per class.
+        name: ``"digits"``, or a folder with one sub-folder of images per class.
         image_size: see `TrainConfig`.
         on_bad_image: see `TrainConfig`.
-        warn: gets a line per image left out.
+        warn: gets a line for what is no image, and one per image left out.
 
     Raises:
         InputError: no such data, fewer than two classes, fewer than three images in a class, an
-            unreadable image (or too many of them), a link that leaves the folder.
+            unreadable image (or too many of them), a link that leaves the folder, a split
+            in the place of classes.
     """
     if name == "digits":
         if image_size is not None:
@@ -131,8 +135,10 @@ def load_data(
     if not root.is_dir():
         hint = closest(name, ["digits"])
         raise InputError(f"data: expected digits or a folder of images, got {name!r}{hint}")
-    images, labels, classes, skipped = read_folder(root, image_size, on_bad_image, warn)
-    return _split(root.resolve().name, images, labels, classes, skipped)
+    found = read_folder(root, image_size, on_bad_image, warn)
+    data = _split(root.resolve().name, found.images, found.labels, found.classes)
+    facts = replace(data.facts, bits=found.bits)
+    return replace(data, facts=facts, skipped=found.skipped)
 
 
 def _digits() -> ImageData:
@@ -153,7 +159,6 @@ def _split(
     images: Pixels,
     labels: Indices,
     classes: tuple[str, ...],
-    skipped: Sequence[str] = (),
 ) -> ImageData:
     counts = np.bincount(labels, minlength=len(classes))
     if counts.min() < 3:
@@ -180,9 +185,7 @@ def _split(
         mean=mean,
         deviation=deviation,
     )
-    return ImageData(
-        name, images, labels, facts, train_part, validation_part, test_part, tuple(skipped)
-    )
+    return ImageData(name, images, labels, facts, train_part, validation_part, test_part)
 
 
 def _moments(images: Pixels, indices: Indices) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -28,8 +28,12 @@ def read_limited(path: Path, limit: int) -> bytes:
 def write_file(path: Path, data: bytes) -> None:
     """Replace a file at once: a reader, or a crash, sees the old content or the new one."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    write_flushed(aside, data)
-    aside.replace(path)
+    try:
+        write_flushed(aside, data)
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
     flush_folder(path.parent)
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lamina.models.target import load_model
+from lamina.errors import InputError
 from lamina.train.checkpoints import copy_weights, model_state, newest_good
 from lamina.train.choices import Choices
 from lamina.train.config import RunDocument, read_config
 from lamina.train.data import Facts
-from lamina.train.images import read_image
-from lamina.train.run import chosen_model
-from lamina.train.trace import trace_layers
+from lamina.train.folder import named
+from lamina.train.images import files_under, is_image, read_image
+from lamina.train.model import build_model, chosen_model
 
 _BATCH = 64
 
@@ -59,8 +59,7 @@ def _load(
     facts = Facts.from_dict(document.data)
     target = chosen_model(run, document.config, model)
     checkpoint = newest_good(run, warn)
-    network = load_model(target, num_classes=len(facts.classes), in_channels=facts.channels)
-    trace_layers(network, facts.input_shape, len(facts.classes))  # gives lazy layers their size
+    network = build_model(target, facts)
     copy_weights(network, model_state(checkpoint), str(checkpoint))
     return network.eval(), facts
 
@@ -70,18 +69,22 @@ def predict(
     images: Sequence[Path],
     *,
     model: str | None = None,
+    skip_bad: bool = False,
     warn: Callable[[str], None] = print,
 ) -> list[Prediction]:
-    """Classify image files with a run's model.
+    """Classify image files with a run's model; of their pixels a batch at a time is in memory.
 
     Args:
         run: the run folder.
-        images: PNG or JPEG files; each is scaled and cropped as the training images were.
+        images: image files, and folders, of which every image file is taken; each image is scaled
+            and cropped as the training images were.
         model: see `load_run`.
-        warn: see `load_run`.
+        skip_bad: go on past files that cannot be read.
+        warn: see `load_run`; also gets a line for each file that was passed over.
 
     Raises:
-        InputError: as `load_run`, or an image that is missing, no PNG or JPEG, or too large.
+        InputError: as `load_run`, a folder without images, or files that cannot be read: all of
+            them are named.
     """
     document = read_config(run / "config.json")
     # By the run's figures, or those that there are: a few images are not worth a measurement.
@@ -89,27 +92,51 @@ def predict(
     if document.choices is not None and (stated := Choices.from_dict(document.choices)).made_here:
         choices = stated
     with choices.in_force(threads=False), torch.no_grad():
-        return _predict(run, document, images, model, warn)
+        network, facts = _load(run, document, model, warn)
+        return _classified(network, facts, _files(images), skip_bad, warn)
 
 
-def _predict(
-    run: Path,
-    document: RunDocument,
-    images: Sequence[Path],
-    model: str | None,
+def _files(images: Sequence[Path]) -> list[Path]:
+    files: list[Path] = []
+    for path in images:
+        if not path.is_dir():
+            files.append(path)
+            continue
+        found = [file for file in files_under(path, path) if is_image(file)]
+        if not found:
+            raise InputError(f"{path}: expected image files in the folder, found none")
+        files += found
+    return files
+
+
+def _classified(
+    network: torch.nn.Module,
+    facts: Facts,
+    files: Sequence[Path],
+    skip_bad: bool,
     warn: Callable[[str], None],
 ) -> list[Prediction]:
-    network, facts = _load(run, document, model, warn)
-    # All are read before the first is judged: a bad one is said before any answer.
-    pixels = np.stack([read_image(path, facts.size, facts.channels) for path in images])
-    rows: list[list[float]] = []
-    if True:
-        for start in range(0, len(pixels), _BATCH):
-            logits = network(facts.normalise(pixels[start : start + _BATCH]))
-            rows += logits.softmax(dim=1).tolist()
-    predictions = []
-    for path, row in zip(images, rows, strict=True):
-        best = max(range(len(row)), key=row.__getitem__)
-        by_name = dict(zip(facts.classes, row, strict=True))
-        predictions.append(Prediction(str(path), facts.classes[best], row[best], by_name))
-    return predictions
+    answers: list[Prediction] = []
+    bad: dict[Path, str] = {}
+    for start in range(0, len(files), _BATCH):
+        pixels, read = [], []
+        for path in files[start : start + _BATCH]:
+            try:
+                pixels.append(read_image(path, facts.size, facts.channels, facts.bits))
+                read.append(path)
+            except InputError as error:
+                bad[path] = str(error)
+        # After a bad file that may not be passed over the others are read, so as to name all.
+        if not pixels or (bad and not skip_bad):
+            continue
+        logits = network(facts.normalise(np.stack(pixels)))
+        for path, row in zip(read, logits.softmax(dim=1).tolist(), strict=True):
+            best = max(range(len(row)), key=row.__getitem__)
+            by_name = dict(zip(facts.classes, row, strict=True))
+            answers.append(Prediction(str(path), facts.classes[best], row[best], by_name))
+    if bad and (not skip_bad or not answers):
+        hint = "" if skip_bad else "; --skip-bad goes on past such files"
+        raise InputError(f"{named(bad)}{hint}")
+    for reason in bad.values():
+        warn(f"passed over: {reason}")
+    return answers

@@ -4,40 +4,39 @@ import contextlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.strategies import DDPStrategy
 from rich.console import Console
 from torch.utils.data import DataLoader
 
 from lamina._version import __version__
 from lamina.errors import InputError
 from lamina.inspector import inspect
-from lamina.inspector.trace.dialect import is_keras
-from lamina.models.target import is_code, load_model
 from lamina.report.account import Account
-from lamina.report.layers import layer_table
+from lamina.report.inspection.table import as_table
 from lamina.report.table import to_terminal
 from lamina.report.training import TrainingReport, training_page
 from lamina.report.units import duration, percent
+from lamina.settings import TrainConfig
 from lamina.train.batches import Batch, FixedBatches, train_loader
 from lamina.train.callbacks import Checkpointing, History, ProgressBar
-from lamina.train.checkpoints import CheckpointFolder, checkpoints, epochs_of, newest_good
+from lamina.train.checkpoints import checkpoints, epochs_of, newest_good
 from lamina.train.choices import Choices
 from lamina.train.classifier import Classifier
-from lamina.train.config import RunDocument, TrainConfig, read_config
+from lamina.train.config import RunDocument, read_config
 from lamina.train.data import Facts, ImageData, load_data
 from lamina.train.environment import describe
 from lamina.train.evaluation import Evaluation, evaluate, examples
 from lamina.train.files import write_file
 from lamina.train.health import HealthMonitor
-from lamina.train.quiet import event_logger, quiet_lightning
-from lamina.train.ranks import TIMEOUT, join, rank, ranks, ranks_here, restarted
-from lamina.train.trace import trace_layers
+from lamina.train.model import build_model, chosen_model
+from lamina.train.quiet import quiet_lightning
+from lamina.train.ranks import join, rank, ranks, restarted
+from lamina.train.trainer import accelerator_of, backend_of, make_trainer
 
 
 @dataclass(frozen=True)
@@ -79,6 +78,7 @@ def train(
     Raises:
         InputError: the folder exists, the data or the model cannot be used; nothing is written.
         NonFiniteLossError: the loss became infinite or NaN; the last checkpoint stands.
+        OSError: the run folder cannot be written, as on a full disk; the last checkpoint stands.
     """
     console = console or Console()
     if restarted() and checkpoints(out):
@@ -92,42 +92,53 @@ def train(
         on_bad_image=config.on_bad_image,
         warn=lambda line: console.print(line, style="yellow", markup=False),
     )
-    return _run(config, data, config.model, out, None, None, console, callbacks)
+    # Whoever resumes may stand elsewhere.
+    config = replace(config, data=_absolute(config.data))
+    return _Run(config, data, config.model, out, console, callbacks).go()
 
 
 def resume(
     run: Path,
     *,
+    data: str | None = None,
     model: str | None = None,
+    workers: int | None = None,
     console: Console | None = None,
     callbacks: Sequence[pl.Callback] = (),
 ) -> RunResult:
     """Continue a run where its newest whole checkpoint was written, to the same end.
 
+    A run that was lost before its first checkpoint begins again.
+
     Args:
         run: the run folder.
+        data: where the run's images are now, if they were moved.
         model: ``pkg.mod:factory`` or ``file.py:factory`` again, if the run has such a model: a run
             folder may come from somebody else, and code is run only if it is named here.
+        workers: processes that prepare batches from here on.
         console: where progress, table and result are shown.
         callbacks: further Lightning callbacks.
 
     Raises:
         InputError: no run folder, no whole checkpoint, or other data than the run's.
         NonFiniteLossError: the loss became infinite or NaN; the last checkpoint stands.
+        OSError: the run folder cannot be written, as on a full disk; the last checkpoint stands.
     """
     console = console or Console()
     document = read_config(run / "config.json")
-    config = document.config
-    target = chosen_model(run, config, model)
+    target = chosen_model(run, document.config, model)
 
     def warn(line: str) -> None:
         console.print(line, style="bold red", markup=False)
 
-    checkpoint = newest_good(run, warn)
-    data = load_data(
+    anew: dict[str, Any] = {} if data is None else {"data": _absolute(data)}
+    anew |= {} if workers is None else {"workers": workers}
+    config = replace(document.config, **anew)
+    checkpoint = newest_good(run, warn) if checkpoints(run) else None
+    images = load_data(
         config.data, image_size=config.image_size, on_bad_image=config.on_bad_image, warn=warn
     )
-    if data.facts != Facts.from_dict(document.data):
+    if images.facts != Facts.from_dict(document.data):
         raise InputError(f"data: {config.data!r} has changed since {run} was begun")
     choices = None if document.choices is None else Choices.from_dict(document.choices)
     if choices is not None and not choices.made_here:
@@ -136,182 +147,144 @@ def resume(
             "numbers agree with those to rounding"
         )
         choices = None
-    return _run(config, data, target, run, checkpoint, choices, console, callbacks)
+    return _Run(config, images, target, run, console, callbacks, checkpoint, choices).go()
 
 
-def chosen_model(run: Path, config: TrainConfig, model: str | None) -> str:
-    """Return the target to build for a run, which runs no code that the caller has not named.
-
-    Raises:
-        InputError: the run's model is code, and the caller named none.
-    """
-    if model is None and is_code(config.model):
-        raise InputError(
-            f"{run}: its model is code outside of lamina; say --model {config.model} to run it"
-        )
-    return model or config.model
+def _absolute(data: str) -> str:
+    return str(Path(data).absolute()) if Path(data).is_dir() else data
 
 
 def _check_new(out: Path) -> None:
     if out.is_dir() and any(out.iterdir()):
-        raise InputError(f"out: expected a new or empty folder, {str(out)!r} has files in it")
+        hint = f"; --resume {out} continues the run in it" if (out / "config.json").exists() else ""
+        raise InputError(f"out: expected a new or empty folder, {str(out)!r} has files in it{hint}")
     if out.exists() and not out.is_dir():
         raise InputError(f"out: expected a folder, {str(out)!r} is a file")
 
 
-def _create(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"out: cannot create {str(out)!r}: {error.strerror}") from error
+@dataclass(frozen=True)
+class _Run:
+    """A run that is about to start: what was asked for, and what was read of it so far."""
 
+    config: TrainConfig
+    data: ImageData
+    target: str
+    out: Path
+    console: Console
+    callbacks: Sequence[pl.Callback] = ()
+    checkpoint: Path | None = None
+    choices: Choices | None = None
 
-def _run(
-    config: TrainConfig,
-    data: ImageData,
-    target: str,
-    out: Path,
-    checkpoint: Path | None,
-    choices: Choices | None,
-    console: Console,
-    callbacks: Sequence[pl.Callback],
-) -> RunResult:
-    quiet_lightning()
-    accelerator = _accelerator(config.device)
-    join("nccl" if accelerator == "cuda" else "gloo")
-    if choices is None:
-        choices = Choices.here(settle=False) if accelerator == "cuda" else Choices.agreed()
-    with choices.in_force():
-        return _run_by(
-            choices, accelerator, config, data, target, out, checkpoint, console, callbacks
+    def go(self) -> RunResult:
+        quiet_lightning()
+        accelerator = accelerator_of(self.config.device)
+        join(backend_of(accelerator))
+        choices = self.choices
+        if choices is None:
+            # The kernels whose algorithms are chosen run on the CPU alone.
+            choices = Choices.here(settle=False) if accelerator == "cuda" else Choices.agreed()
+        with choices.in_force():
+            return self._train(choices, accelerator)
+
+    def _train(self, choices: Choices, accelerator: str) -> RunResult:
+        config, data, out = self.config, self.data, self.out
+        pl.seed_everything(config.seed, verbose=False)
+        model = build_model(self.target, data.facts)
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            raise InputError(f"model: expected parameters to train, {self.target!r} has none")
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # From here on chance is a rank's own: the same weights, but other features dropped.
+        torch.manual_seed(config.seed + rank())
+        begin = 0 if self.checkpoint is None else epochs_of(self.checkpoint)
+        loader = train_loader(data, config, rank(), ranks(), begin)
+        classifier = Classifier(model, config, steps=config.epochs * len(loader))
+        history = History(out / "metrics.csv")
+        monitor = HealthMonitor(model)
+        own = [
+            history,
+            Checkpointing(out / "checkpoints"),
+            ProgressBar(self.console, history),
+            monitor,
+        ]
+        trainer = make_trainer(config.epochs, accelerator, out, [*own, *self.callbacks])
+        if rank() == 0:
+            document = RunDocument(config, data.facts.to_dict(), choices.to_dict())
+            self._begin(document)
+        # Every rank watches all validation images: no image twice, and no rank disagrees.
+        validation: DataLoader[Batch] = DataLoader(
+            FixedBatches(data, data.validation, config.batch_size), batch_size=None
         )
-
-
-def _run_by(
-    choices: Choices,
-    accelerator: str,
-    config: TrainConfig,
-    data: ImageData,
-    target: str,
-    out: Path,
-    checkpoint: Path | None,
-    console: Console,
-    callbacks: Sequence[pl.Callback],
-) -> RunResult:
-    pl.seed_everything(config.seed, verbose=False)
-    classes = len(data.facts.classes)
-    model = load_model(target, num_classes=classes, in_channels=data.facts.channels)
-    if is_keras(model):
-        raise InputError(
-            f"model: {target!r} is a Keras model, which trains with its own compile and fit; "
-            "expected a torch.nn.Module that takes images (N, C, H, W)"
+        with _nothing_left_without_a_checkpoint(out):
+            try:
+                trainer.fit(classifier, loader, validation, ckpt_path=self.checkpoint)
+            except SystemExit as error:
+                # Lightning turns Ctrl-C into an exit; whoever calls should be able to tell.
+                raise KeyboardInterrupt from error
+        test = evaluate(model, data, data.test, config.batch_size)
+        result = RunResult(
+            accuracy=test.accuracy,
+            loss=test.loss,
+            epochs=len(history.rows),
+            seconds=sum(row.seconds for row in history.rows),
+            parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+            run=str(out),
         )
-    layers = trace_layers(model, data.facts.input_shape, classes)
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise InputError(f"model: expected parameters to train, {target!r} has none")
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    # From here on chance is a rank's own: the same weights, but other features dropped.
-    torch.manual_seed(config.seed + rank())
-    begin = 0 if checkpoint is None else epochs_of(checkpoint)
-    loader = train_loader(data, config, rank(), ranks(), begin)
-    classifier = Classifier(model, config, steps=config.epochs * len(loader))
-    history = History(out / "metrics.csv")
-    bar = ProgressBar(console, history)
-    monitor = HealthMonitor(model)
-    trainer = _trainer(
-        config.epochs,
-        accelerator,
-        out,
-        [history, Checkpointing(out / "checkpoints"), bar, monitor, *callbacks],
-    )
-    if rank() == 0 and checkpoint is None:
-        _create(out)
-        document = RunDocument(config, data.facts.to_dict(), choices.to_dict())
-        write_file(out / "config.json", document.text(__version__).encode())
-    with _nothing_left_without_a_checkpoint(out):
-        _fit(
-            trainer,
-            classifier,
-            loader,
-            # Every rank watches all validation images: no image twice, and no rank disagrees.
-            DataLoader(FixedBatches(data, data.validation, config.batch_size), batch_size=None),
-            checkpoint,
-        )
-    test = evaluate(model, data, data.test, config.batch_size)
-    result = RunResult(
-        accuracy=test.accuracy,
-        loss=test.loss,
-        epochs=len(history.rows),
-        seconds=sum(row.seconds for row in history.rows),
-        parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
-        run=str(out),
-    )
-    if rank() == 0:
-        account = _account(model, data.facts.input_shape, console)
+        if rank() == 0:
+            self._report(model, history, monitor, test, result)
+        return result
+
+    def _begin(self, document: RunDocument) -> None:
+        new = not self.out.exists()
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            write_file(self.out / "config.json", document.text(__version__).encode())
+        except OSError:
+            if new:
+                with contextlib.suppress(OSError):
+                    self.out.rmdir()
+            raise
+
+    def _report(
+        self,
+        model: torch.nn.Module,
+        history: History,
+        monitor: HealthMonitor,
+        test: Evaluation,
+        result: RunResult,
+    ) -> None:
+        data, out = self.data, self.out
+        account = _account(model, data.facts.input_shape, self.console)
         if account is not None:
             monitor.add_to(account, history.rows)
         report = TrainingReport(
-            title=f"{config.model} on {data.name}",
+            title=f"{self.config.model} on {data.name}",
             accuracy=result.accuracy,
             loss=result.loss,
             seconds=result.seconds,
+            parameters=result.parameters,
             images=(len(data.train), len(data.validation), len(data.test)),
             history=history.rows,
             input_shape=data.facts.input_shape,
-            layers=layers,
             classes=data.facts.classes,
             confusion=test.confusion(),
             examples=examples(test, data),
-            config=asdict(config),
+            config=asdict(self.config),
             environment=describe(),
             skipped=data.skipped,
             account=account,
         )
         write_file(out / "report.html", training_page(report).encode())
         write_file(out / "result.json", (json.dumps(asdict(result), indent=2) + "\n").encode())
-        console.print(to_terminal(layer_table(layers)))
-        console.print(_summary(result, test, out), markup=False, highlight=False, soft_wrap=True)
-    return result
+        if account is not None:
+            shown = as_table(account, tree=True)
+            narrow = [column for column in shown.columns if column.key in _SHOWN]
+            self.console.print(to_terminal(replace(shown, columns=narrow)))
+        said = _summary(result, test, out)
+        self.console.print(said, markup=False, highlight=False, soft_wrap=True)
 
 
-def _trainer(epochs: int, accelerator: str, out: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
-    backend = "nccl" if accelerator == "cuda" else "gloo"
-    together = DDPStrategy(process_group_backend=backend, timeout=TIMEOUT)
-    return pl.Trainer(
-        max_epochs=epochs,
-        accelerator=accelerator,
-        devices=ranks_here(),
-        num_nodes=max(1, ranks() // ranks_here()),
-        strategy=together if ranks() > 1 else "auto",
-        logger=event_logger(out),
-        callbacks=callbacks,
-        plugins=[CheckpointFolder()],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-    )
-
-
-def _accelerator(device: str) -> str:
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device: expected cpu or auto, got 'cuda', and there is no CUDA device")
-    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-
-
-def _fit(
-    trainer: pl.Trainer,
-    classifier: Classifier,
-    loader: DataLoader[Any],
-    validation: DataLoader[Batch],
-    checkpoint: Path | None,
-) -> None:
-    try:
-        trainer.fit(classifier, loader, validation, ckpt_path=checkpoint)
-    except SystemExit as error:
-        # Lightning turns Ctrl-C into an exit; whoever calls should be able to tell.
-        raise KeyboardInterrupt from error
+_SHOWN = ("layer", "kind", "output", "parameters", "macs")
+"""Of an account's columns, those that a terminal of 80 characters has room for."""
 
 
 @contextlib.contextmanager
