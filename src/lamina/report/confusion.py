@@ -1,6 +1,7 @@
 """What a classifier takes for what: the confusion matrix and the images behind it."""
 
 import base64
+import math
 import struct
 import zlib
 from collections.abc import Sequence
@@ -8,7 +9,8 @@ from dataclasses import dataclass
 
 from lamina.report.html import Html, tag
 from lamina.report.svg import drawing, shortened, text
-from lamina.report.units import percent
+from lamina.report.table import Column, Table
+from lamina.report.units import count, percent
 
 
 @dataclass(frozen=True)
@@ -28,29 +30,108 @@ class Example:
     probability: float
 
 
+def wilson_interval(right: int, total: int, z: float = 1.96) -> tuple[float, float]:
+    """Return the range in which the true share lies, of which ``right`` of ``total`` were seen.
+
+    Args:
+        right: how many were.
+        total: of how many.
+        z: half its width in standard deviations; 1.96 holds 95 of 100 such shares.
+
+    Source:
+        Wilson, "Probable Inference, the Law of Succession, and Statistical Inference" (1927).
+
+    Example:
+        >>> [round(share, 3) for share in wilson_interval(9, 10)], wilson_interval(0, 0)
+        ([0.596, 0.982], (0.0, 1.0))
+    """
+    if total == 0:
+        return 0.0, 1.0
+    share, square = right / total, z * z / total
+    middle = share + square / 2
+    half = z * math.sqrt(share * (1 - share) / total + square / (4 * total))
+    # Rounding must not put a share that was seen, 0 or 1 say, outside.
+    return max(0.0, min(share, (middle - half) / (1 + square))), min(
+        1.0, max(share, (middle + half) / (1 + square))
+    )
+
+
+_CLASS_COLUMNS = (
+    Column("name", "Class"),
+    Column("images", "Images", count, "right"),
+    Column("recall", "Recall", percent, "right"),
+    Column("interval", "95 %", align="right"),
+    Column("precision", "Precision", percent, "right"),
+    Column("f1", "F1", percent, "right"),
+)
+
+
+def class_table(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Table:
+    """Return how well each class (row of ``counts``) was recognised, and how rightly named."""
+    rows = []
+    for number, name in enumerate(classes):
+        right, images = counts[number][number], sum(counts[number])
+        taken = sum(row[number] for row in counts)
+        low, high = wilson_interval(right, images)
+        rows.append(
+            {
+                "name": name,
+                "images": images,
+                "recall": right / images if images else None,
+                "interval": f"{100 * low:.0f} to {percent(high, 0)}" if images else None,
+                "precision": right / taken if taken else None,
+                "f1": 2 * right / (images + taken) if images + taken else None,
+            }
+        )
+    return Table(_CLASS_COLUMNS, rows)
+
+
+_PLOT = 400.0
+"""Width and height of the cells together, in pixels before the page scales them."""
+
+
 def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Html:
     """Draw how often each class (row) was taken for each class (column).
 
     Right answers and mistakes have colours of their own: one mistake is to be seen beside a
-    hundred right answers.
+    hundred right answers. Where cells are too small for numbers and names, these are in the cells'
+    titles alone.
     """
     total = len(classes)
-    cell = max(14, min(40, 460 // total))
-    left = 20.0 + min(110, 7.5 * max(len(name) for name in classes))
-    top = 34.0
+    cell = max(8.0, min(56.0, _PLOT / total))
+    longest = max(len(name) for name in classes)
+    named = cell >= 12
+    left = 24.0 + min(110.0, 7.5 * longest) if named else 12.0
+    slanted = 7.5 * longest > cell  # side by side they would overlap
+    # At 45 degrees a name is as high as it is wide; the title has a line of its own above.
+    high = min(88.0, 5.4 * min(longest, 16) + 8) if slanted else 14.0
+    top = 22.0 + (high if named else 0.0)
     parts: list[Html] = [
         text(left + total * cell / 2, 12, "predicted", anchor="middle"),
-        text(left - 8, 12, "actual", anchor="end"),
+        text(left - 8, top - 6, "actual", anchor="end") if named else Html(""),
     ]
     for row, name in enumerate(classes):
         y = top + row * cell
-        parts.append(text(left - 8, y + cell / 2 + 4, shortened(name, left - 16), anchor="end"))
-        short = shortened(name, cell * 1.4) if len(name) > 1 else name
-        parts.append(text(left + row * cell + cell / 2, top - 8, short, anchor="middle"))
+        if named:
+            at = left + row * cell + cell / 2
+            parts.append(text(left - 8, y + cell / 2 + 4, shortened(name, left - 16), anchor="end"))
+            parts.append(
+                tag(
+                    "text",
+                    shortened(name, 112),
+                    x=at,
+                    y=top - 6,
+                    transform=f"rotate(-45 {at:.1f} {top - 6:.1f})",
+                    class_="label",
+                )
+                if slanted
+                else text(at, top - 6, name, anchor="middle")
+            )
         for column, number in enumerate(counts[row]):
             share = number / max(1, sum(counts[row]))
             said = f"{name} taken for {classes[column]}: {number} ({percent(share)})"
             kind = "right" if row == column else "wrong"
+            least, most = (0.25, 1.0) if kind == "right" else (0.45, 1.0)
             parts.append(
                 tag(
                     "g",
@@ -63,11 +144,7 @@ def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) ->
                         height=cell - 2,
                         rx=3,
                         class_=f"cell {kind}" if number else "cell empty",
-                        fill_opacity=(
-                            0.25 + 0.75 * share if kind == "right" else 0.45 + 0.55 * share
-                        )
-                        if number
-                        else None,
+                        fill_opacity=least + (most - least) * share if number else None,
                     ),
                     text(
                         left + column * cell + cell / 2,
@@ -76,12 +153,15 @@ def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) ->
                         anchor="middle",
                         class_="label count",
                     )
-                    if number and cell >= 20
+                    if number and cell >= 8 + 7 * len(str(number))
                     else None,
                 )
             )
     size = total * cell
-    return drawing(left + size + 8, top + size + 8, parts, label="confusion matrix")
+    # A slanted name of the last column reaches beyond its cell.
+    beyond = high if slanted and named else 8.0
+    matrix = drawing(left + size + beyond, top + size + 8, parts, label="confusion matrix")
+    return tag("div", matrix, class_="confusion")
 
 
 def gallery(examples: Sequence[Example]) -> Html:

@@ -40,11 +40,13 @@ class Axis:
             low, high, value = math.log10(low), math.log10(high), math.log10(value)
         return self.start + (value - low) / (high - low) * (self.stop - self.start)
 
-    def ticks(self, about: int = 5) -> list[float]:
-        """Return round values within the axis, about as many as asked for.
+    def ticks(self, about: int = 5, *, whole: bool = False) -> list[float]:
+        """Return round values within the axis, about as many as asked for; ``whole`` ones alone.
 
         >>> Axis(0, 1, 0, 1).ticks()
         [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+        >>> Axis(1, 2, 0, 1).ticks(whole=True)
+        [1.0, 2.0]
         """
         if self.log:
             first, last = math.floor(math.log10(self.low)), math.floor(math.log10(self.high))
@@ -59,6 +61,8 @@ class Axis:
         raw = (self.high - self.low) / about
         unit = 10.0 ** math.floor(math.log10(raw))
         step = unit * min((1, 2, 5, 10), key=lambda factor: abs(factor * unit - raw))
+        if whole:
+            step = max(1.0, step)
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return [round(index * step, 12) for index in range(first, last + 1)]
 
@@ -90,17 +94,18 @@ def frame(
     y_form: Callable[[float], str] = "{:g}".format,
     x_title: str = "",
     y_title: str = "",
+    whole_x: bool = False,
 ) -> Html:
     """Draw grid lines, tick labels and axis titles around the plot area of two axes."""
     parts: list[Html] = []
     for value in y.ticks():
         parts.append(tag("line", x1=x.start, x2=x.stop, y1=y(value), y2=y(value), class_="grid"))
         parts.append(text(x.start - 8, y(value) + 4, y_form(value), anchor="end"))
-    for value in x.ticks(6):
-        parts.append(text(x(value), y.start + 18, x_form(value), anchor="middle"))
+    for value in x.ticks(6, whole=whole_x):
+        parts.append(text(x(value), y.start + 20, x_form(value), anchor="middle"))
     parts.append(tag("line", x1=x.start, x2=x.stop, y1=y.start, y2=y.start, class_="axis"))
     if x_title:
-        parts.append(text((x.start + x.stop) / 2, y.start + 36, x_title, anchor="middle"))
+        parts.append(text((x.start + x.stop) / 2, y.start + 42, x_title, anchor="middle"))
     if y_title:
         parts.append(text(x.start, y.stop - 10, y_title))
     return tag("g", parts)
@@ -123,6 +128,7 @@ def line_chart(
     x_form: Callable[[float], str] = "{:g}".format,
     y_form: Callable[[float], str] = "{:.3g}".format,
     y_range: tuple[float, float] | None = None,
+    whole_x: bool = False,
     log: bool = False,
     size: tuple[int, int] = (520, 280),
 ) -> Html:
@@ -136,6 +142,7 @@ def line_chart(
         x_form: how a value of x is written.
         y_form: how a value of y is written.
         y_range: lowest and highest y; from the points by default.
+        whole_x: x is counted: its ticks are whole numbers.
         log: a logarithmic y axis; values that are not positive are left out.
         size: width and height in pixels before the page scales it.
     """
@@ -149,14 +156,14 @@ def line_chart(
         return drawing(width, height, text(16, 32, "no finite values"), label=label)
     x_low, x_high = min(x for x, _ in known), max(x for x, _ in known)
     y_low, y_high = y_range or _padded(min(y for _, y in known), max(y for _, y in known), log)
-    x = Axis(x_low, x_high if x_high > x_low else x_low + 1, 52, width - 16)
-    y = Axis(y_low, y_high, height - 44, 36, log)
+    x = Axis(x_low, x_high if x_high > x_low else x_low + 1, 60, width - 16)
+    y = Axis(y_low, y_high, height - 50, 36, log)
 
     lines: list[Html] = []
     legend_x = width - 16.0
     for position in reversed(range(len(series))):
         name = series[position].name
-        legend_x -= 7.2 * len(name) + 26
+        legend_x -= 9.5 * len(name) + 28  # room for the larger text of a narrow page
         colour = position % 6 + 1
         lines.append(
             tag(
@@ -177,8 +184,10 @@ def line_chart(
                 seen = "point" if len(line.points) == 1 else "dot"
                 circle = {"cx": x(a), "cy": y(b), "r": 4 if seen == "point" else 7}
                 lines.append(tag("circle", title, **circle, class_=f"{seen} fill-{colour}"))
-    axes = frame(x, y, x_form=x_form, y_form=y_form, x_title=x_title, y_title=y_title)
-    return drawing(width, height, axes, lines, label=label)
+    axes = frame(
+        x, y, x_form=x_form, y_form=y_form, x_title=x_title, y_title=y_title, whole_x=whole_x
+    )
+    return drawing(width, height, axes, lines, label=label, class_="chart")
 
 
 def shortened(name: str, width: float) -> str:

@@ -4,10 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lamina.report.account import Account
-from lamina.report.confusion import Example, confusion_matrix, gallery
+from lamina.report.confusion import (
+    Example,
+    class_table,
+    confusion_matrix,
+    gallery,
+    wilson_interval,
+)
 from lamina.report.html import Html, asset, definitions, figure, page, section, stats, table, tag
 from lamina.report.inspection import page as inspect_html
-from lamina.report.layers import LayerRow, complete, layer_column, layer_table
 from lamina.report.svg import Series, line_chart
 from lamina.report.units import count, duration, percent, shape, si
 
@@ -46,10 +51,10 @@ class TrainingReport:
         accuracy: on the test images, in [0, 1].
         loss: on the test images.
         seconds: of training.
+        parameters: trainable elements.
         images: number of training, validation and test images.
         history: a row per epoch, at least one.
         input_shape: (1, C, H, W).
-        layers: a row per call of a layer.
         classes: their names.
         confusion: row is the actual class, column the predicted one.
         examples: test images that were mistaken or nearly so.
@@ -63,10 +68,10 @@ class TrainingReport:
     accuracy: float
     loss: float
     seconds: float
+    parameters: int
     images: tuple[int, int, int]
     history: Sequence[EpochMetrics]
     input_shape: tuple[int, ...]
-    layers: Sequence[LayerRow]
     classes: Sequence[str]
     confusion: Sequence[Sequence[int]]
     examples: Sequence[Example]
@@ -84,7 +89,7 @@ def training_page(report: TrainingReport) -> str:
         _headline(report),
         _curves(report),
         _mistakes(report),
-        _network(report) if account is None else inspect_html.sections(account, facts=False),
+        inspect_html.sections(account, facts=False) if account is not None else None,
         _settings(report),
         tag("footer", "Written by lamina. This file loads nothing and can be passed on as it is."),
         subtitle=f"{shape(report.input_shape[1:])} images in {len(report.classes)} classes: "
@@ -98,22 +103,23 @@ def training_page(report: TrainingReport) -> str:
 def _headline(report: TrainingReport) -> Html:
     right = sum(row[number] for number, row in enumerate(report.confusion))
     total = report.images[2]
-    parameters = sum(row.parameters for row in report.layers)
-    macs = sum(row.macs or 0 for row in report.layers)
+    low, high = wilson_interval(right, total)
     epochs = len(report.history)
-    return stats(
-        [
-            ("Test accuracy", percent(report.accuracy, 2), f"{right:,} of {total:,} images"),
-            ("Test loss", f"{report.loss:.4f}", "cross-entropy"),
-            ("Training", duration(report.seconds), f"{epochs} epoch{'s' * (epochs != 1)}"),
-            ("Parameters", count(parameters), "trainable"),
-            (
-                "MACs",
-                si(macs),
-                "per image" if complete(report.layers) else "per image, partly counted",
-            ),
-        ]
-    )
+    facts = [
+        (
+            "Test accuracy",
+            percent(report.accuracy, 2),
+            f"{right:,} of {total:,} images; 95 %: {100 * low:.1f} to {percent(high)}",
+        ),
+        ("Test loss", f"{report.loss:.4f}", "cross-entropy"),
+        ("Training", duration(report.seconds), f"{epochs} epoch{'s' * (epochs != 1)}"),
+        ("Parameters", count(report.parameters), "trainable"),
+    ]
+    if report.account is not None:
+        counted = report.account.totals
+        note = "per image" if counted.coverage == "complete" else "per image, partly counted"
+        facts.append(("MACs", si(counted.macs), note))
+    return stats(facts)
 
 
 def _curves(report: TrainingReport) -> Html:
@@ -133,6 +139,7 @@ def _curves(report: TrainingReport) -> Html:
                     both("train_loss", "validation_loss"),
                     label="loss per epoch",
                     x_title="epoch",
+                    whole_x=True,
                     log=True,
                 ),
                 "Loss",
@@ -142,6 +149,7 @@ def _curves(report: TrainingReport) -> Html:
                     both("train_accuracy", "validation_accuracy"),
                     label="accuracy per epoch",
                     x_title="epoch",
+                    whole_x=True,
                     y_form="{:.0%}".format,
                 ),
                 "Accuracy",
@@ -164,25 +172,6 @@ def _handicaps(report: TrainingReport) -> str:
     return ", ".join(handicaps)
 
 
-def _network(report: TrainingReport) -> Html:
-    return section(
-        "The network",
-        tag(
-            "div",
-            figure(
-                layer_column(report.layers, report.input_shape),
-                "From image to class",
-                "Width: channels. Height: resolution. Both by their square root.",
-            ),
-            tag("div", table(layer_table(report.layers), identifier="layers"), class_="card"),
-            class_="network-columns",
-        ),
-        lede="Output shapes are channels × height × width. A MAC is one multiplication with its "
-        "addition, for one image, of convolutions and matrix products; a dash says that no "
-        "formula is known.",
-    )
-
-
 def _mistakes(report: TrainingReport) -> Html:
     wrong = sum(map(sum, report.confusion)) - sum(r[i] for i, r in enumerate(report.confusion))
     said = (
@@ -199,6 +188,17 @@ def _mistakes(report: TrainingReport) -> Html:
                 gallery(report.examples), "Mistaken, and nearly so" if wrong else "Nearly mistaken"
             ),
             class_="columns",
+        ),
+        tag(
+            "div",
+            table(class_table(report.confusion, report.classes), identifier="classes"),
+            tag(
+                "p",
+                "Recall: of the images of this class, the share that was recognised. Precision: of "
+                "those taken for it, the share that was. The interval is Wilson's, at 95 %.",
+                class_="note",
+            ),
+            class_="card classes",
         ),
         lede=f"{said} The images shown are those to whose right class the model gave the least "
         "probability.",
