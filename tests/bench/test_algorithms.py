@@ -51,7 +51,7 @@ def test_every_algorithm_that_serves_is_measured(monkeypatch, layout):
     seen = []
     case, strided = Case(1, 8, 8, 9), Case(1, 8, 12, 9, 3, 2)
     _, rows = lab.benchmark_algorithms(
-        (case, strided), layout=layout, seconds=0.0, on_row=seen.append
+        (case, strided), layout=layout, seconds=1e-9, on_row=seen.append
     )
     assert seen == rows
     for shape, names in (
@@ -70,7 +70,7 @@ def test_every_algorithm_that_serves_is_measured(monkeypatch, layout):
 def test_what_is_beyond_hope_is_left_out_but_never_a_candidate(monkeypatch):
     monkeypatch.setattr(lab.calibration, "calibrate", lambda: None)
     monkeypatch.setattr(lab, "_BEYOND_HOPE", 0.0)
-    _, rows = lab.benchmark_algorithms((Case(1, 8, 8, 9),), seconds=0.0)
+    _, rows = lab.benchmark_algorithms((Case(1, 8, 8, 9),), seconds=1e-9)
     assert {row.algorithm for row in rows} == set(lab.choice.CANDIDATES)
 
 
@@ -87,7 +87,7 @@ def test_what_is_far_behind_is_called_twice():
 
         return call
 
-    times = lab.rounds({"fast": side("fast", 0.0), "slow": side("slow", 0.05)}, seconds=0.0)
+    times = lab.rounds({"fast": side("fast", 0.0), "slow": side("slow", 0.05)}, seconds=1e-9)
     assert len(times["slow"]) == 2 and calls["slow"] == 3  # one to warm up
     assert len(times["fast"]) == 5
 
@@ -100,7 +100,7 @@ def test_growth_fits_every_size_and_draws_it(monkeypatch):
         "K": tuple(Case(1, 8, 8, 12, k) for k in (3, 5)),
     }
     monkeypatch.setattr(exponents, "SWEEPS", small)
-    found = exponents.growth(MACHINE, seconds=0.0)
+    found = exponents.growth(MACHINE, seconds=1e-9)
     assert [(one.symbol, one.algorithm, one.expected) for one in found] == [
         ("C", "direct", 1.0),
         ("C", "winograd_4x4", 1.0),
