@@ -24,6 +24,7 @@ from lamina.ops.runtime.registration import (
     differentiable_gradients,
     register,
 )
+from lamina.ops.runtime.torch_private import script_tracer
 from lamina.theory import batch_norm2d as theory
 from lamina.theory.cost import Cost
 from lamina.theory.shapes import Direction
@@ -153,7 +154,7 @@ def _update(
 
 def _kept(statistic: Tensor, *differentiated: Tensor | None) -> Tensor:
     """A running statistic as backward will read it, whatever training makes of it before."""
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled() or script_tracer() is not None:
         return statistic
     asked = any(tensor is not None and tensor.requires_grad for tensor in differentiated)
     return statistic.clone() if asked else statistic

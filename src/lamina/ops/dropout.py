@@ -71,8 +71,8 @@ def dropout(
     if noise_shape is not None:
         mask = _mask(x, _resolve_noise_shape(x, noise_shape), p, seed)
         y = _scale(x, mask) if _is_per_channel(x, mask) else x * mask
-    elif native.serves(x):
-        y = _dropout(x, p, _draw_seed() if seed is None else seed)
+    elif native.serves(plain := x.resolve_neg()):
+        y = _dropout(plain, p, _draw_seed() if seed is None else seed)
     elif seed is None:
         return F.dropout(x, p, True, inplace)
     else:
