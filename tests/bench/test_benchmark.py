@@ -76,7 +76,7 @@ def test_no_side_always_follows_the_same_one():
 
 def test_an_unknown_kind_is_one_line():
     with pytest.raises(
-        ValueError, match="kind: expected one of .*, got 'pool'; did you mean 'pool2d'"
+        ValueError, match=r"kind: expected one of .*, got 'pool'; did you mean 'pool2d'"
     ):
         cases("pool")
 
