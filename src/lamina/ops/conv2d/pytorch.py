@@ -25,7 +25,10 @@ def torch_conv2d(
     if weight.shape[0] == 1:
         # For a single filter of other strides PyTorch's gradient may fail: "slow_conv2d:
         # grad_weight must be contiguous", on one small channels-last image.
-        if x.dim() == 4 and layout.is_channels_last(weight):
+        if x.dim() == 3:
+            images = x.unsqueeze(0)
+            return torch_conv2d(images, weight, bias, stride, padding, dilation, groups).squeeze(0)
+        if layout.is_channels_last(weight):
             x = x.contiguous(memory_format=torch.channels_last)  # as it would be by the weight
         weight = weight.contiguous()
     if top != bottom or left != right:
