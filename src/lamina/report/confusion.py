@@ -101,14 +101,14 @@ def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) ->
     cell = max(8.0, min(56.0, _PLOT / total))
     longest = max(len(name) for name in classes)
     named = cell >= 12
-    left = 24.0 + min(110.0, 7.5 * max(longest, len("actual"))) if named else 12.0
+    left = 24.0 + min(110.0, 7.5 * longest) if named else 12.0
     slanted = 7.5 * longest > cell  # side by side they would overlap
     # At 45 degrees a name is as high as it is wide; the title has a line of its own above.
     high = min(88.0, 5.4 * min(longest, 16) + 8) if slanted else 14.0
     top = 22.0 + (high if named else 0.0)
     parts: list[Html] = [
         text(left + total * cell / 2, 12, "predicted", anchor="middle"),
-        text(left - 8, top - 6, "actual", anchor="end") if named else Html(""),
+        text(0, top - 6, "actual") if named else Html(""),
     ]
     for row, name in enumerate(classes):
         y = top + row * cell
