@@ -93,6 +93,21 @@ def test_the_mask_does_not_depend_on_layout(shape):
 
 
 @needs_kernel
+@given(
+    shape=st.lists(st.integers(1, 12), min_size=1, max_size=5),
+    p=st.floats(0.001, 1),
+    key=st.integers(-(2**63), 2**63 - 1),
+    call=st.integers(0, 2**40),
+)
+def test_the_mask_is_the_same_without_kernels(shape, p, key, call):
+    by_kernel = ops.dropout(torch.ones(shape), p, seed=seed_of(key, call))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "kernels", None)
+        by_torch = ops.dropout(torch.ones(shape), p, seed=seed_of(key, call))
+    assert torch.equal(by_torch, by_kernel)
+
+
+@needs_kernel
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_mask_does_not_depend_on_threads(layout):
     x = torch.randn(4, 33, 50, 50).to(memory_format=LAYOUTS[layout])

@@ -11,6 +11,7 @@ channels); Huang et al., "Deep networks with stochastic depth" (2016), section 3
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lamina.ops.runtime import boundary, layout, memory, native
+from lamina.ops.runtime import boundary, layout, memory, native, philox
 from lamina.ops.runtime.checks import check_floating
 from lamina.ops.runtime.registration import Arguments, Gradients, register
 from lamina.theory import dropout as theory
@@ -116,7 +117,8 @@ def next_seed(seed: Tensor) -> Tensor:
         >>> next_seed(seed).tolist(), next_seed(seed).tolist()
         ([7, 0], [7, 1])
     """
-    return _next_seed_op(seed) if torch.compiler.is_compiling() else _next_seed(seed)
+    is_compiled = torch.compiler.is_compiling() and not native.is_exporting()
+    return _next_seed_op(seed) if is_compiled else _next_seed(seed)
 
 
 def _next_seed(seed: Tensor) -> Tensor:
@@ -136,7 +138,8 @@ def _resolve_noise_shape(x: Tensor, noise_shape: Sequence[int | None]) -> tuple[
     if len(noise_shape) == len(shape):
         pairs = list(zip(noise_shape, shape, strict=True))
         # Lists, no generators: those take as long as drawing a small mask.
-        if False not in [noise in (None, 1, size) for noise, size in pairs]:
+        # And comparisons, no `in`, which a compiler answers without a symbol's value.
+        if False not in [noise is None or noise == 1 or noise == size for noise, size in pairs]:
             return tuple([size if noise is None else noise for noise, size in pairs])
     raise ValueError(
         f"noise_shape: must have 1, None or the input's size per axis of {shape}, "
@@ -159,10 +162,14 @@ def _mask(x: Tensor, shape: tuple[int, ...], p: float, seed: Tensor | None) -> T
         return mask.to(x.device, x.dtype)
     if seed is None:
         return F.dropout(torch.ones(shape, dtype=x.dtype, device=x.device), p)
-    key, call = seed.tolist()
-    generator = torch.Generator().manual_seed((key * 0x9E3779B97F4A7C15 + call) % 2**63)
-    keep = torch.rand(shape, generator=generator, device="cpu") >= p
-    return (keep / (1 - p) if p < 1 else ones * 0).to(x.device, x.dtype)
+    if p == 1:
+        return x.new_zeros(shape)
+    # Of an image channels vary fastest, as in the kernel, which rounds p alike.
+    order = (shape[0], *shape[2:], shape[1]) if len(shape) == 4 else shape
+    _check_seed(seed)
+    drawn = philox.numbers(seed, math.prod(shape)).view(order)
+    keep = (drawn.movedim(3, 1) if len(shape) == 4 else drawn) >= min(int(p * 2**16 + 0.5), 65535)
+    return (keep.to(ones.dtype) * (1 / (1 - p))).to(x.device, x.dtype)
 
 
 # ---- the kernel ---------------------------------------------------------------------------------
@@ -184,12 +191,16 @@ def _kernel(x: Tensor, p: float, seed: Tensor) -> Tensor:
 
 def _numbers(seed: Tensor) -> tuple[int, int]:
     """Key and call, as the kernels count."""
+    _check_seed(seed)
+    key, call = seed.tolist()
+    return key % 2**64, call % 2**64
+
+
+def _check_seed(seed: Tensor) -> None:
     if seed.shape != (2,):
         raise ValueError(
             f"dropout: seed must have shape (2,), the key and the call, got {tuple(seed.shape)}"
         )
-    key, call = seed.tolist()
-    return key % 2**64, call % 2**64
 
 
 def _in_order_of(x: Tensor, y: Tensor) -> Tensor:
@@ -230,7 +241,8 @@ _SMALLEST = 1 << 18  # elements; below, PyTorch's multiplication costs less
 def _is_per_channel(x: Tensor, mask: Tensor) -> bool:
     """Whether the kernel pays and may serve; a compiler fuses the multiplication by itself."""
     return (
-        x.numel() >= _SMALLEST
+        native.sizes_are_known(x)
+        and x.numel() >= _SMALLEST
         and x.dim() >= 2
         and mask.shape == (x.shape[0], mask.shape[1], *(1,) * (x.dim() - 2))
         and native.serves(x, mask)

@@ -29,6 +29,7 @@ __all__ = [
     "ACTIVATIONS",
     "instruction_set",
     "instruction_sets",
+    "is_exporting",
     "is_small",
     "kernels",
     "kinds",
@@ -98,13 +99,12 @@ def serves(*tensors: Tensor | None) -> bool:
     """Whether a kernel may compute on these tensors; None stands for an absent one.
 
     Function transforms (``torch.func``) and forward-mode differentiation need PyTorch's ops, and
-    so does ``torch.jit.trace``: what it makes of sizes has to hold for other inputs, elsewhere.
-    A tensor type of somebody else's knows PyTorch's ops alone.
+    so does whoever exports. A tensor type of somebody else's knows PyTorch's ops alone.
     """
-    if kernels is None:
+    if kernels is None or is_exporting():
         return False
     if not torch.compiler.is_compiling() and (
-        function_transform() is not None or differentiates_forward() or script_tracer() is not None
+        function_transform() is not None or differentiates_forward()
     ):
         return False
     # A plain loop: this is a large part of what a small call costs.
@@ -115,6 +115,14 @@ def serves(*tensors: Tensor | None) -> bool:
         ):
             return False
     return True
+
+
+def is_exporting() -> bool:
+    """Whether what is traced is to run elsewhere, without lamina, and on inputs of other sizes.
+
+    ``torch.export`` and ``torch.jit.trace`` trace so, and both exporters to ONNX by them.
+    """
+    return torch.compiler.is_exporting() or script_tracer() is not None
 
 
 def runs_directly(tensors: tuple[object, ...]) -> bool:
@@ -149,7 +157,7 @@ def is_small(x: Tensor) -> bool:
 
 def sizes_are_known(x: Tensor) -> bool:
     """Whether Python may decide by the sizes: while tracing they may be symbols."""
-    return not torch.compiler.is_compiling() and {*map(type, x.shape)} <= {int}
+    return not torch.compiler.is_compiling() and type(x.numel()) is int
 
 
 _PLAIN = (Tensor, torch.nn.Parameter)  # no subclass: those want to see every op
