@@ -202,13 +202,6 @@ def test_compiles_in_one_graph(name: str, config: dict[str, Any], training: bool
 
 
 @every_layer
-def test_exports(name: str, config: dict[str, Any]) -> None:
-    layer = built(name, config)
-    program = torch.export.export(copy.deepcopy(layer), (image(),))
-    torch.testing.assert_close(program.module()(image()), layer(image()))
-
-
-@every_layer
 @each_mode
 def test_autocast_is_close_to_float32(name: str, config: dict[str, Any], training: bool) -> None:
     layer = built(name, config)

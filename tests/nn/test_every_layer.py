@@ -248,16 +248,6 @@ def test_compiles_to_machine_code(case: Case) -> None:
         assert_equal({k.removeprefix("_orig_mod."): v for k, v in ours.items()}, theirs)
 
 
-@every_layer
-def test_exports(case: Case) -> None:
-    layer = case.build()
-    program = torch.export.export(copy.deepcopy(layer), (case.input(),))
-    torch.manual_seed(0)
-    ours = program.module()(case.input())
-    torch.manual_seed(0)
-    torch.testing.assert_close(ours, layer(case.input()))
-
-
 @pytest.mark.usefixtures("plain_sums")
 @every_layer
 def test_an_exported_program_can_be_differentiated(case: Case) -> None:
@@ -268,17 +258,6 @@ def test_an_exported_program_can_be_differentiated(case: Case) -> None:
     program = torch.export.export(copy.deepcopy(layer), (case.input(),)).module()
     ours, theirs = seeded(program, case.input()), seeded(layer, case.input())
     assert_equal({name: ours[name] for name in theirs}, theirs)
-
-
-@every_layer
-def test_exports_with_any_batch_size(case: Case) -> None:
-    layer = case.build().eval()
-    batch = torch.export.Dim("batch", min=2, max=64)
-    program = torch.export.export(
-        copy.deepcopy(layer), (case.input(),), dynamic_shapes=({0: batch},)
-    )
-    x = torch.cat([case.input(), case.input()])
-    torch.testing.assert_close(program.module()(x), layer(x))
 
 
 @with_reference

@@ -116,8 +116,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
             # The op moves them in place; Keras's variables are changed by `assign` alone, which
             # a stateless scope redirects.
             mean, variance = mean.clone(), variance.clone()
+        axis = self.axis % x.dim()  # PyTorch's older exporter to ONNX passes a negative one on
         outputs = ops.batch_norm(
-            x.movedim(self.axis, 1),
+            x.movedim(axis, 1),
             mean,
             variance,
             _optional(self.gamma, x),
@@ -130,7 +131,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         if training:
             self.moving_mean.assign(mean)
             self.moving_variance.assign(variance)
-        return outputs.movedim(1, self.axis)
+        return outputs.movedim(1, axis)
 
     def _normalize_by(self, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         """By these statistics, which the gradient flows through; moves the moving ones."""

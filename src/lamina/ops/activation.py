@@ -147,7 +147,12 @@ def _is_large(x: Tensor) -> bool:
     It is only called directly: a compiler fuses PyTorch's op with its neighbours, and whoever
     watches or traces finds the op that it knows.
     """
-    return x.numel() >= theory.FEWEST_ELEMENTS and native.serves(x) and native.runs_directly((x,))
+    return (
+        native.sizes_are_known(x)
+        and x.numel() >= theory.FEWEST_ELEMENTS
+        and native.serves(x)
+        and native.runs_directly((x,))
+    )
 
 
 def _native(name: str, x: Tensor, negative_slope: float = 0.0) -> Tensor:

@@ -185,9 +185,9 @@ def _torch_batch_norm(
     axes = [axis for axis in range(x.dim()) if axis != 1]
     variance, mean = torch.var_mean(x, axes, correction=0)
     if training and running_mean is not None and running_var is not None:
-        with torch.no_grad():
-            running_mean.lerp_(mean.to(running_mean.dtype), momentum)
-            running_var.lerp_(variance.to(running_var.dtype), momentum)
+        # No `no_grad`: what is exported with it and saved, PyTorch does not load again.
+        running_mean.lerp_(mean.detach().to(running_mean.dtype), momentum)
+        running_var.lerp_(variance.detach().to(running_var.dtype), momentum)
     if count > 1:
         return _affine_batch_norm(x, None, None, weight, bias, True, momentum, eps)
     y = x - x  # one value is its own mean; keeps the graph, whose gradient is zero

@@ -72,6 +72,21 @@ def sides(padding: Sequence[int]) -> ResolvedPadding:
     return (top, bottom), (left, right)
 
 
+def is_even(padding: ResolvedPadding) -> bool:
+    """Whether both ends of an axis are padded alike, as PyTorch's windows do by themselves.
+
+    Returns:
+        False too where a tracer knows the pixels by name alone: they may differ in another image.
+
+    Example:
+        >>> is_even(((1, 1), (0, 0))), is_even(((0, 1), (0, 1)))
+        (True, False)
+    """
+    (top, bottom), (left, right) = padding
+    known = type(top) is type(bottom) is type(left) is type(right) is int
+    return known and top == bottom and left == right
+
+
 def border(padding: Padding, kernel_size: Pair, stride: Pair, dilation: Pair) -> list[int] | None:
     """[left, right, top, bottom], as ``F.pad`` takes them and torch.nn's convolutions keep them.
 

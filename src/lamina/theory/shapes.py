@@ -92,7 +92,9 @@ def same_padding(size: int, kernel_size: int, stride: int, dilation: int = 1) ->
         ((0, 1), (1, 1))
     """
     extent = dilation * (kernel_size - 1) + 1
-    total = max(0, (-(-size // stride) - 1) * stride + extent - size)
+    total = extent - 1  # at stride 1, of any size
+    if stride != 1:
+        total = max(0, (size - 1) // stride * stride + extent - size)
     return total // 2, total - total // 2
 
 
@@ -184,8 +186,8 @@ def _window_count(
     extent = dilation * (kernel - 1) + 1
     overhang = stride - 1 if ceil_mode else 0
     count = (size + before + after - extent + overhang) // stride + 1
-    if ceil_mode and (count - 1) * stride >= size + before:
-        count -= 1
+    if ceil_mode:
+        count = min(count, (size + before - 1) // stride + 1)
     if size < 1:
         raise ValueError(f"the input must have at least one pixel, got {axis} {size}")
     if count < 1:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lamina.ops.padding import is_even
 from lamina.ops.runtime import layout
 from lamina.theory.conv2d_problem import Problem
 from lamina.theory.shapes import Pair, ResolvedPadding
@@ -31,7 +32,7 @@ def torch_conv2d(
         if layout.is_channels_last(weight):
             x = x.contiguous(memory_format=torch.channels_last)  # as it would be by the weight
         weight = weight.contiguous()
-    if top != bottom or left != right:
+    if not is_even(padding):
         x, top, left = F.pad(x, (left, right, top, bottom)), 0, 0
     if _is_overrun(weight, stride, (top, left)):
         x, stride = x[..., :: stride[0], :: stride[1]], (1, 1)

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lamina.ops.padding import is_even
 from lamina.ops.pool2d import over_image, windows
 from lamina.ops.pool2d.pytorch import adaptive_by_slices, torch_avg_pool2d, torch_max_pool2d
 from lamina.ops.runtime import checks, native
@@ -70,9 +71,7 @@ def max_pool2d(
 
 def _serves(x: Tensor, padding: ResolvedPadding) -> bool:
     """Whether a kernel computes; PyTorch's pools take other padding than even by several ops."""
-    (top, bottom), (left, right) = padding
-    by_one_op = top == bottom and left == right
-    return native.serves(x) and not (by_one_op and native.is_small(x))
+    return native.serves(x) and not (native.is_small(x) and is_even(padding))
 
 
 def _native_max_pool2d(
@@ -169,12 +168,14 @@ def adaptive_avg_pool2d(x: Tensor, output_size: OutputSize) -> Tensor:
     """
     checks.check_image(x, "adaptive_avg_pool2d")
     checks.check_floating(x, "adaptive_avg_pool2d")
-    size = _fill(output_size, x)
-    if native.serves(x):
+    size, to_onnx = _fill(output_size, x), _goes_to_onnx()
+    if native.serves(x) or to_onnx:
         if size == (1, 1):
             return global_avg_pool2d(x)
         if (bins := _equal_bins(x, size)) is not None:
             return avg_pool2d(x, bins)
+    if to_onnx:
+        return adaptive_by_slices(x, _pixels(x), size, torch.mean)
     return F.adaptive_avg_pool2d(x, size)
 
 
@@ -204,10 +205,11 @@ def adaptive_max_pool2d(
     checks.check_ordered(x, "adaptive_max_pool2d")
     size = _fill(output_size, x)
     integers = not x.is_floating_point()  # of which PyTorch has the plain pool alone
-    if (integers or native.serves(x)) and (bins := _equal_bins(x, size)) is not None:
+    plain = integers or _goes_to_onnx()
+    if (plain or native.serves(x)) and (bins := _equal_bins(x, size)) is not None:
         return max_pool2d(x, bins, return_indices=return_indices)
-    if integers and not return_indices:
-        return adaptive_by_slices(x, size, torch.amax)
+    if plain and not return_indices:
+        return adaptive_by_slices(x, _pixels(x), size, torch.amax)
     if return_indices:
         checks.check_floating(x, "adaptive_max_pool2d with indices")
         pooled, indices = F.adaptive_max_pool2d(x, size, return_indices=True)
@@ -235,8 +237,10 @@ def global_avg_pool2d(x: Tensor, keepdims: bool = True) -> Tensor:
         return pooled if keepdims else pooled.flatten(-3)
     if x.stride(-3) == 1 and x.shape[-3] > 1:
         # In the order of the memory: else PyTorch makes the gradient in the other, and copies it.
-        means = x.movedim(-3, -1).mean((-3, -2), keepdim=keepdims)
-        return means.movedim(-1, -3) if keepdims else means
+        # Axes from the front: PyTorch's older exporter to ONNX passes negative ones of a move on.
+        channels, last = x.dim() - 3, x.dim() - 1
+        means = x.movedim(channels, last).mean((-3, -2), keepdim=keepdims)
+        return means.movedim(last, channels) if keepdims else means
     return x.mean((-2, -1), keepdim=keepdims)
 
 
@@ -276,8 +280,19 @@ def canonical_output_size(output_size: OutputSize) -> tuple[int | None, int | No
 
 
 def _fill(output_size: OutputSize, x: Tensor) -> Pair:
-    height, width = canonical_output_size(output_size)
-    return x.shape[-2] if height is None else height, x.shape[-1] if width is None else width
+    (height, width), pixels = canonical_output_size(output_size), _pixels(x)
+    return pixels[0] if height is None else height, pixels[1] if width is None else width
+
+
+def _goes_to_onnx() -> bool:
+    """Whether an adaptive pool is exported to ONNX, which has none."""
+    return native.is_exporting() and torch.onnx.is_in_onnx_export()
+
+
+def _pixels(x: Tensor) -> Pair:
+    """(H, W); for ONNX, those of the image traced, which fix an adaptive pool's windows."""
+    height, width = x.shape[-2:]
+    return (int(height), int(width)) if _goes_to_onnx() else (height, width)
 
 
 def _as_batch(x: Tensor) -> Tensor:
@@ -291,7 +306,9 @@ def _unbatch(pooled: Tensor, x: Tensor) -> Tensor:
 
 def _equal_bins(x: Tensor, output_size: Pair) -> Pair | None:
     """An adaptive pool's bins where they are the windows of a plain pool, side by side."""
-    (height, width), (rows, columns) = x.shape[-2:], output_size
+    if torch.compiler.is_compiling() and not _goes_to_onnx():
+        return None  # sizes may be symbols, and what is asked of them is a guard
+    (height, width), (rows, columns) = _pixels(x), output_size
     return None if height % rows or width % columns else (height // rows, width // columns)
 
 
