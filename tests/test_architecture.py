@@ -28,6 +28,7 @@ FLOORS = {
     "_native": 1,
     "extras": 1,
     "settings": 1,
+    "dialects": 0,
     "errors": 0,
     "_version": 0,
     "theory": 0,

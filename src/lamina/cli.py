@@ -178,10 +178,11 @@ def inspect(
 
     from rich.console import Console
 
+    from lamina.dialects import is_keras
     from lamina.inspector import inspect as account_for
     from lamina.inspector.budgets import exceeded, parse_budgets
     from lamina.inspector.command import check_out, format_of, parse_sizes, written
-    from lamina.inspector.trace.dialect import is_keras, own_inputs
+    from lamina.inspector.trace.dialect import own_inputs
     from lamina.interchange import load_keras_file
     from lamina.models.target import load_model
     from lamina.report.inspection.table import render

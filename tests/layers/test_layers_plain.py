@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from lamina import layers
+import lamina
+from lamina import layers, nn
 from lamina.layers.plain import PLAIN, to_keras
 
 STOCK_KERAS = """
@@ -180,3 +181,35 @@ def test_a_layer_without_an_equal_is_refused_and_nothing_changes(layer: Any, rea
         to_keras(model)
     assert "\n" not in str(error.value)
     assert type(model[0]) is layers.Dense
+
+
+def test_restore_does_it_too() -> None:
+    model = torch.nn.Sequential(nn.ReLU(), layers.Dense(4))
+    x = torch.randn(2, 3)
+    expected = model(x)
+    assert [type(module) for module in lamina.restore(model)] == [torch.nn.ReLU, keras.layers.Dense]
+    torch.testing.assert_close(model(x), expected)
+    assert modules_of(lamina.restore(trained(network()))) == {"keras"}
+
+
+def test_restore_changes_nothing_where_one_layer_is_refused() -> None:
+    model = torch.nn.Sequential(nn.ReLU(), layers.SqueezeExcite(2))
+    with pytest.raises(ValueError, match=r"keras\.layers has no SqueezeExcite"):
+        lamina.restore(model)
+    model = torch.nn.Sequential(nn.Conv2d(3, 4, 3, 2, padding="same"), layers.Dense(2))
+    with pytest.raises(ValueError, match=r"torch\.nn\.Conv2d has no padding='same' here"):
+        lamina.restore(model)
+    assert type(model[1]) is layers.Dense
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["keras", "inside of torch"])
+def test_optimize_refuses_keras_in_one_line_and_leaves_it(wrapped: bool) -> None:
+    inner = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3)])
+    model = torch.nn.Sequential(torch.nn.ReLU(), inner) if wrapped else inner
+    strides = inner.layers[0].kernel.value.stride()
+    with pytest.raises(TypeError, match=r"Sequential is Keras's.*of lamina\.layers") as error:
+        lamina.optimize(model, channels_last=True)
+    assert "\n" not in str(error.value)
+    assert type(inner.layers[0]) is keras.layers.Conv2D
+    assert inner.layers[0].kernel.value.stride() == strides
+    assert not wrapped or type(model[0]) is torch.nn.ReLU

@@ -13,13 +13,14 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from lamina.dialects import is_keras
 from lamina.inspector.advice.rules import advise
 from lamina.inspector.health.examine import Batch, examine
 from lamina.inspector.health.rules import diagnose
 from lamina.inspector.limits import add_health, add_limits, add_times
 from lamina.inspector.rows import build_rows, operators_of, sealed_names, totals_of
 from lamina.inspector.timing import measure_times
-from lamina.inspector.trace.dialect import built_only, is_keras
+from lamina.inspector.trace.dialect import built_only
 from lamina.inspector.trace.inputs import Sizes, arguments_of, materialised
 from lamina.inspector.trace.recorder import ForwardError
 from lamina.inspector.trace.run import trace

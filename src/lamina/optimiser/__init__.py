@@ -13,6 +13,7 @@ from typing import TypeVar
 import torch
 
 from lamina import nn
+from lamina.dialects import is_keras
 from lamina.optimiser import composite, one_pass
 from lamina.optimiser.exchange import (
     EXCHANGES,
@@ -60,7 +61,7 @@ def optimize(
         Outputs and gradients differ by rounding alone; dropout draws other masks of the same law.
 
     Raises:
-        TypeError: ``model`` is no module.
+        TypeError: ``model`` is no module, or holds Keras layers: build it of ``lamina.layers``.
 
     Example:
         >>> from torch import nn
@@ -73,6 +74,11 @@ def optimize(
         'lamina has no GroupNorm'
     """
     _check(model)
+    if keras := _keras_layers(model):
+        raise TypeError(
+            f"optimize: {type(keras[0]).__name__} is Keras's, and this exchanges torch.nn's layers "
+            "alone; build the model of lamina.layers in the place of keras.layers"
+        )
     if copy:
         model = _copy.deepcopy(model)
     layers = {name: module for name, module in model.named_modules() if is_candidate(module)}
@@ -112,7 +118,8 @@ def restore(model: Model) -> Model:
     Layers of lamina.nn that the model was built from become torch.nn's too, those that torch.nn has
     in pieces their pieces: a ``SeparableConv2d`` is a ``Sequential`` with a depthwise and a
     pointwise convolution. Parameters, buffers, hooks, the mode and the entries of the state_dict
-    stay; the weights' memory format becomes what it was.
+    stay; the weights' memory format becomes what it was. Layers of lamina.layers become
+    keras.layers' own, see ``lamina.layers.to_keras``.
 
     Args:
         model: any module.
@@ -123,7 +130,8 @@ def restore(model: Model) -> Model:
     Raises:
         TypeError: ``model`` is no module.
         ValueError: a layer of lamina.nn has no equal in torch.nn, such as a padding by
-            TensorFlow's rule; the message names it, and nothing has changed.
+            TensorFlow's rule, or one of lamina.layers none in keras.layers; the message names it,
+            and nothing has changed.
 
     Example:
         >>> model = optimize(torch.nn.Sequential(torch.nn.BatchNorm2d(8), torch.nn.ReLU()))
@@ -141,6 +149,10 @@ def restore(model: Model) -> Model:
         problem = composite.why_not(module) if is_composite else inexpressible(module)
         if problem:
             raise ValueError(f"restore: layer {name or '(model)'!r} cannot be plain: {problem}")
+    if _keras_layers(model):
+        from lamina.layers import to_keras
+
+        to_keras(model)
     for module in ours.values():
         if type(module) in composite.COMPOSITES:
             composite.take_apart(module)
@@ -151,6 +163,10 @@ def restore(model: Model) -> Model:
     if report is not None:
         to_contiguous(model, report.channels_last)
     return model
+
+
+def _keras_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
+    return [module for module in model.modules() if is_keras(module)]
 
 
 def _check(model: object) -> None:

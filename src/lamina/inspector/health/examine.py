@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lamina.dialects import is_keras
 from lamina.inspector.health.observer import Key, Observer
-from lamina.inspector.trace.dialect import is_keras
 from lamina.inspector.trace.untouched import untouched
 from lamina.report.records import Health
 

@@ -13,16 +13,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from lamina.dialects import is_keras
 from lamina.errors import InputError
 
-__all__ = ["built_only", "is_keras", "is_leaf", "modules_of", "own_inputs", "state_of"]
+__all__ = ["built_only", "is_leaf", "modules_of", "own_inputs", "state_of"]
 
 Part = Literal["parameter", "buffer"]
-
-
-def is_keras(module: nn.Module) -> bool:
-    """Whether a module is a Keras layer or model."""
-    return any(base.__module__.startswith("keras.") for base in type(module).__mro__)
 
 
 def is_leaf(module: nn.Module) -> bool:

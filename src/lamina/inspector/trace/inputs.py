@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, is_lazy
 
+from lamina.dialects import is_keras
 from lamina.errors import InputError
-from lamina.inspector.trace.dialect import is_keras, own_inputs
+from lamina.inspector.trace.dialect import own_inputs
 from lamina.inspector.trace.recorder import Recorder
 from lamina.inspector.trace.untouched import untouched
 
