@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import html
+import itertools
 import json
 import re
 import shutil
@@ -41,8 +42,9 @@ const kind = block.getAttribute('class');
 document.querySelector('input[name=colouring][value=macs]').click();
 const heat = block.getAttribute('class');
 const closed = document.querySelectorAll('details[open]').length;
+const before_opening = document.documentElement.scrollHeight;
 block.dispatchEvent(new MouseEvent('click', { bubbles: true }));
-const opened = [...document.querySelectorAll('details[open]')]
+const opened = [...document.querySelectorAll('details.card[open]')]
   .map((card) => card.querySelector('b').textContent);
 document.querySelectorAll('#layers tbody tr')[0].click();
 const filter = document.querySelector('input[type=search]');
@@ -53,6 +55,9 @@ const room = document.documentElement;
 document.title = JSON.stringify({
   before, sorted, kind, heat, closed, opened, left, width: room.clientWidth,
   tooWide: room.scrollWidth - room.clientWidth,
+  height: before_opening,
+  table: document.getElementById('layers').parentElement.clientWidth,
+  main: document.querySelector('main').clientWidth,
   marked: document.querySelectorAll('.chosen').length });
 """
 
@@ -131,6 +136,77 @@ def test_sorting_colouring_and_opening_in_a_browser(tmp_path, width):
     assert seen["opened"] == ["conv2d"]  # the layer with the most MACs
     assert seen["marked"] >= 2  # its block and its bars
     assert seen["left"] == 3
+    assert seen["table"] <= seen["main"]  # what is wider scrolls inside of it
+
+
+@in_chromium
+@pytest.mark.parametrize(("width", "most"), [(390, 16_000), (1280, 8_000)])
+def test_a_deep_network_is_no_endless_page(tmp_path, width, most):
+    account = inspect(models.get("mobilenet_v2"), (1, 3, 224, 224))
+    seen = in_a_browser(to_page(account, scripts=[READER]), tmp_path, width)
+    assert seen["height"] < most  # its cards alone took 15,000 pixels of a telephone's page
+    assert seen["tooWide"] <= 0
+
+
+def texts(page):
+    """Place and content of every label beside the drawing of the network, column by column."""
+    for drawing in re.findall(r"<svg[^>]*from input to output, \d+ layers.*?</svg>", page, re.S):
+        found = re.findall(r"<text([^>]*)>(.*?)</text>", drawing, re.S)
+        yield [
+            (float(re.search(r'\bx="?([\d.]+)', where)[1]),
+             float(re.search(r'\by="?([\d.]+)', where)[1]), content)
+            for where, content in found
+        ]  # fmt: skip
+
+
+class Thin(nn.Module):
+    """Thin rows, each of another size, under names of their own."""
+
+    def __init__(self):
+        super().__init__()
+        self.stages = nn.ModuleDict({f"s{i}": nn.Sequential(nn.Identity()) for i in range(9)})
+
+    def forward(self, x):
+        for stage in self.stages.values():
+            x = stage(x).relu()[:, :, 1:, 2:]
+        return x
+
+
+def test_labels_say_both_sides_and_stand_apart():
+    page = inspect(Thin(), (1, 4, 64, 128)).to_html()
+    assert "4 × 64×128" in page and "4 × 64²" not in page
+    for column in texts(page):
+        for edge in (0.0, 470.0):
+            places = sorted(y for x, y, _ in column if x == edge)
+            assert all(below - above >= 11 for above, below in itertools.pairwise(places))
+
+
+class Shared(nn.Module):
+    """One activation under the names of several blocks."""
+
+    def __init__(self):
+        super().__init__()
+        act = nn.ReLU()
+        self.first, self.second, self.third = (
+            nn.Sequential(nn.Conv2d(3, 3, 1), act, nn.Conv2d(3, 3, 1)) for _ in range(3)
+        )
+
+    def forward(self, x):
+        return self.third(self.second(self.first(x)))
+
+
+def test_a_shared_module_stands_in_the_block_that_calls_it():
+    (column,) = texts(inspect(Shared(), (1, 3, 8, 8)).to_html())
+    assert [said for x, _, said in column if x == 0] == ["first", "second", "third"]
+
+
+def test_a_deep_network_is_drawn_in_columns():
+    account = inspect(models.get("mobilenet_v2"), (1, 3, 224, 224))
+    columns = list(texts(account.to_html()))
+    assert len(columns) == 2
+    ends = [[said for x, _, said in column if x == 240] for column in columns]
+    assert ends == [["input", "continues"], ["continued", "output"]]
+    assert len(list(texts(inspect(Hand(), (1, 3, 32, 32)).to_html()))) == 1
 
 
 @in_chromium

@@ -16,6 +16,7 @@ for (const choice of document.querySelectorAll("input[name=colouring]")) {
 const open = (row) => {
   const card = document.getElementById(`card-${row}`);
   if (!card) return;
+  card.closest("details.list").open = true;
   card.open = true;
   card.scrollIntoView({ block: "center" });
   for (const old of document.querySelectorAll(".chosen")) old.classList.remove("chosen");
@@ -28,5 +29,5 @@ const layers = document.getElementById("layers");
 [...layers.tBodies[0].rows].forEach((line, row) => line.addEventListener("click", () => open(row)));
 // On paper every card that has something to say beside its numbers is open.
 window.addEventListener("beforeprint", () => {
-  for (const card of document.querySelectorAll("details.card.says")) card.open = true;
+  for (const card of document.querySelectorAll("details.list, details.card.says")) card.open = true;
 });

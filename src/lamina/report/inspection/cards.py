@@ -136,8 +136,13 @@ def _figure(value: float | str) -> str:
 
 
 def cards(account: Books) -> Html:
-    """A closed card for every row; JavaScript opens one when its layer is clicked."""
-    return tag("div", list(_cards(account)), class_="cards")
+    """A closed card for every row in a closed list; JavaScript opens both where one is clicked."""
+    return tag(
+        "details",
+        tag("summary", f"All {len(account.rows)}"),
+        tag("div", list(_cards(account)), class_="cards"),
+        class_="list",
+    )
 
 
 def _cards(account: Books) -> Iterable[Html]:

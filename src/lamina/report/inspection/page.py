@@ -7,14 +7,8 @@ from collections.abc import Sequence
 from lamina.report import html, units
 from lamina.report.html import Html, asset, tag
 from lamina.report.inspection.cards import cards, findings
-from lamina.report.inspection.drawing import (
-    COLOURINGS,
-    FAMILIES,
-    bars_along_depth,
-    column,
-    levels,
-    roofline,
-)
+from lamina.report.inspection.drawing import bars_along_depth, roofline
+from lamina.report.inspection.network import COLOURINGS, FAMILIES, levels, network
 from lamina.report.inspection.table import CONVENTIONS, as_table, caveats
 from lamina.report.records import Books, Row, Timing
 
@@ -106,7 +100,7 @@ def _network(account: Books, rows: Sequence[tuple[int, Row]]) -> Html:
         "A click opens a card."
     )
     return html.figure(
-        Html(f"{switch}{kinds}{''.join(scales)}{column(account, rows)}"), "The network", note
+        Html(f"{switch}{kinds}{''.join(scales)}{network(account, rows)}"), "The network", note
     )
 
 
@@ -181,7 +175,10 @@ def sections(account: Books, *, facts: bool = True) -> list[Html]:
     rows = _drawn(account)
     found = findings(account)
     overview = tag(
-        "div", _network(account, rows), tag("div", _charts(account, rows)), class_="overview"
+        "div",
+        tag("div", _charts(account, rows), class_="charts"),
+        _network(account, rows),
+        class_="overview",
     )
     searching = tag(
         "input", type="search", placeholder="Filter layers", aria_label="Filter layers",
@@ -195,7 +192,7 @@ def sections(account: Books, *, facts: bool = True) -> list[Html]:
         html.section(
             "Layers",
             searching,
-            tag("div", html.table(as_table(account), identifier="layers"), class_="wide"),
+            html.table(as_table(account), identifier="layers"),
             lede=f"{CONVENTIONS}. A click on a heading sorts, on a line opens its card.",
             identifier="every-layer",
         ),
