@@ -6,11 +6,22 @@ import pytest
 import torch
 from torch import nn
 
+import lamina.nn
 from lamina.inspector import inspect
+from lamina.inspector.advice import rules
 from lamina.inspector.advice.variants import exchanged, kept_energy, separated
+from lamina.ops.tuning import machine as machine_measurement
 from lamina.theory.limits import Machine
 
 MACHINE = Machine(peak_flops=100e9, bandwidth=10e9)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """What the clock is to say of a layer as it is and of what would take its place."""
+    said = [3e-3, 1e-3]
+    monkeypatch.setattr(rules, "seconds_of_each", lambda ways, x, seconds: list(said))
+    return said
 
 
 def advice(model, size=(2, 3, 16, 16)):
@@ -18,7 +29,7 @@ def advice(model, size=(2, 3, 16, 16)):
     return {item.rule: item for item in account.advice}
 
 
-def test_a_separable_convolution_in_the_place_of_a_wide_one():
+def test_a_separable_convolution_in_the_place_of_a_wide_one(clock):
     found = advice(nn.Sequential(nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3)))
     item = found["separable_convolution"]
     assert item.where == "2"
@@ -50,7 +61,7 @@ def test_a_separable_kernel_loses_nothing():
     torch.testing.assert_close(pointwise(depthwise(x)), conv(x), rtol=1e-4, atol=1e-4)
 
 
-def test_a_head_on_every_pixel():
+def test_a_head_on_every_pixel(clock):
     model = nn.Sequential(
         nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Dropout(), nn.Linear(8 * 196, 50)
     )
@@ -64,7 +75,7 @@ def test_a_head_on_every_pixel():
     assert "global_pooling_head" not in advice(pooled)
 
 
-def test_a_bias_before_a_norm():
+def test_a_bias_before_a_norm(clock):
     item = advice(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()))[
         "bias_before_norm"
     ]
@@ -75,12 +86,86 @@ def test_a_bias_before_a_norm():
     assert "bias_before_norm" not in advice(behind)
 
 
-def test_a_norm_behind_the_activation():
+def test_a_norm_behind_the_activation(clock):
     item = advice(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.BatchNorm2d(8)))[
         "norm_before_activation"
     ]
     assert item.where == "2"
     assert item.predicted_gain > 0
+
+
+HEAD = (nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 196, 50))
+WIDE = (nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3))
+
+
+@pytest.mark.parametrize(
+    ("layers", "rule", "least"),
+    [
+        (WIDE, "separable_convolution", 1.1),
+        ((nn.Conv2d(3, 8, 3), nn.ReLU(), nn.BatchNorm2d(8)), "norm_before_activation", 1.1),
+        (WIDE, "exchange_layer", 1.1),
+        (HEAD, "global_pooling_head", 1 / 1.1),  # it saves parameters, and has to cost no time
+        ((nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)), "bias_before_norm", 1 / 1.1),
+    ],
+)
+def test_nothing_is_advised_that_the_clock_denies(clock, layers, rule, least):
+    for times, said in ((1.02 * least, True), (0.98 * least, False)):
+        clock[:] = [times * 1e-3, 1e-3]
+        assert (rule in advice(nn.Sequential(*layers))) is said
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(64, 64, 1),
+        lamina.nn.Conv2d(64, 64, 1),
+        nn.Conv2d(64, 1, (3, 1)),  # as many operations in two steps
+    ],
+)
+def test_nothing_is_advised_that_theory_denies(clock, layer):
+    account = inspect(layer, (2, 64, 56, 56), measure=True, seconds=0.05, machine=MACHINE)
+    assert [item.rule for item in account.advice if item.rule != "exchange_layer"] == []
+    for item in account.advice:
+        assert item.predicted_gain > 0
+
+
+def test_no_gain_of_nothing_is_shown(clock):
+    clock[:] = [1e-3, 1.01e-3]
+    account = inspect(
+        nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)),
+        (2, 3, 16, 16),
+        measure=True,
+        seconds=0.05,
+        machine=Machine(peak_flops=1e15, bandwidth=1e9),  # where memory decides, a bias costs none
+    )
+    (item,) = account.advice
+    assert item.rule == "bias_before_norm" and item.predicted_gain == 0
+    for shown in (account.to_html(), str(account)):
+        assert "+0 ms" not in shown and "no faster" in shown and "longer" not in shown
+
+
+BUSY = Machine(peak_flops=48e6, bandwidth=32e6)
+
+
+@pytest.mark.parametrize("until", [0, 1, 3, 9])
+def test_a_machine_that_rows_deny_is_measured_again_and_else_not_believed(monkeypatch, until):
+    asked = []
+
+    def measured(*, again=False):
+        asked.append(again)
+        return BUSY if len(asked) <= until else Machine(peak_flops=1e15, bandwidth=1e15)
+
+    monkeypatch.setattr(machine_measurement, "measure", measured)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 512), nn.Linear(512, 512))
+    account = inspect(model, (16, 3, 32, 32), measure=True, seconds=0.05)
+    assert asked == [False, True, True, True][: until + 1]
+    if until < 4:
+        assert account.machine.peak_flops == 1e15 and account.notes == []
+        assert all(row.limit_forward is not None for row in account.rows)
+        return
+    assert account.machine is None and account.advice == []
+    assert all(row.limit_forward is None for row in account.rows)
+    assert "above the peak of 4.8e+07; measure again while nothing else runs" in str(account)
 
 
 @pytest.mark.parametrize(

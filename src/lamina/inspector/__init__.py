@@ -6,7 +6,7 @@ a table and goes to JSON, CSV, Markdown and HTML.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import torch
@@ -17,7 +17,7 @@ from lamina.dialects import is_keras
 from lamina.inspector.advice.rules import advise
 from lamina.inspector.health.examine import Batch, examine
 from lamina.inspector.health.rules import diagnose
-from lamina.inspector.limits import add_health, add_limits, add_times
+from lamina.inspector.limits import add_health, add_limits, add_times, contradiction
 from lamina.inspector.rows import build_rows, operators_of, sealed_names, totals_of
 from lamina.inspector.timing import measure_times
 from lamina.inspector.trace.dialect import built_only
@@ -107,7 +107,9 @@ def inspect(
             prepare=mode,
         )
         totals = add_times(rows, totals, times)
-        machine = machine or machine_measurement.measure()
+        if machine is None:
+            machine, doubt = _measured_machine(rows)
+            result.notes.extend(doubt)
     if machine is not None:
         totals = add_limits(rows, totals, machine)
     advice = []
@@ -130,3 +132,18 @@ def inspect(
         diagnoses=diagnoses,
         advice=advice,
     )
+
+
+_TRIES = 4  # to measure the machine, where a row shows that it can do more than was found
+
+
+def _measured_machine(rows: Sequence[Row]) -> tuple[Machine | None, list[str]]:
+    """Peak and bandwidth, the best of several tries; none, and why, where rows still deny them."""
+    cache_bytes, _ = machine_measurement.last_cache()
+    denied = None
+    for attempt in range(_TRIES):
+        machine = machine_measurement.measure(again=attempt > 0)
+        denied = contradiction(rows, machine, cache_bytes)
+        if denied is None:
+            return machine, []
+    return None, [f"no limits and no advice: {denied}; measure again while nothing else runs"]

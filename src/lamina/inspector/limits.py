@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from lamina.inspector.timing import Times
 from lamina.report.records import Health, Row, Timing, Totals
 from lamina.theory.limits import Machine, bound_by, time_limit
 
-__all__ = ["add_health", "add_limits", "add_times"]
+__all__ = ["add_health", "add_limits", "add_times", "contradiction"]
 
 
 def add_times(rows: list[Row], totals: Totals, times: Times) -> Totals:
@@ -52,3 +52,33 @@ def add_limits(rows: list[Row], totals: Totals, machine: Machine) -> Totals:
         limit_forward=sum(row.limit_forward or 0.0 for row in rows),
         limit_backward=sum(row.limit_backward or 0.0 for row in rows),
     )
+
+
+_CLEAR = 1.10  # times above what was measured, before a row is held against the measurement
+
+
+def contradiction(rows: Sequence[Row], machine: Machine, cache_bytes: int) -> str | None:
+    """The row that did what this machine is said to be unable to do, in words; else None.
+
+    Left aside are convolutions that an algorithm may do with fewer operations than are counted, and
+    what may lie in a cache, beyond whose bandwidth memory does not count.
+
+    Args:
+        rows: with their times.
+        machine: peak and bandwidth, as measured.
+        cache_bytes: of the last cache.
+    """
+    for row in rows:
+        if row.time_forward is None or row.time_forward.median <= 0:
+            continue
+        flops = row.forward.flops / row.time_forward.median
+        traffic = row.forward.bytes_moved / row.time_forward.median
+        if flops > _CLEAR * machine.peak_flops and not row.kind.startswith("conv"):
+            return f"{row.label} did {flops:.2g} FLOP/s, above the peak of {machine.peak_flops:.2g}"
+        in_memory = row.forward.bytes_moved > 4 * cache_bytes
+        if traffic > _CLEAR * machine.bandwidth and in_memory:
+            return (
+                f"{row.label} moved {traffic:.2g} bytes/s, above the bandwidth of "
+                f"{machine.bandwidth:.2g}"
+            )
+    return None

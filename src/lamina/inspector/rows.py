@@ -10,6 +10,7 @@ from typing import get_args
 from torch import nn
 
 from lamina.inspector.count.complexity import complexity_of
+from lamina.inspector.count.facts import adaptive
 from lamina.inspector.count.formulas import Status
 from lamina.inspector.roles import describe_roles
 from lamina.inspector.trace.dialect import state_of
@@ -102,6 +103,8 @@ def _kind(entry: Entry, taken: list[Entry], trace: Trace, has_rows_below: bool) 
         return "container", ""
     if name.replace("_", "") in ACTIVATIONS:
         return "activation", name.replace("_", "")
+    if len(facts) == 1 and name.startswith("adaptive_"):  # an operator may slide what it works out
+        return adaptive(name.removeprefix("adaptive_"), facts[0].output_shape[-2:])
     if len(facts) == 1:  # several are a layer of its own kind, such as a recurrence
         return facts[0].kind, facts[0].settings
     if entry.module and not type(entry.module).__module__.startswith(LIBRARIES):

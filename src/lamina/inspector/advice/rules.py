@@ -24,19 +24,28 @@ __all__ = ["advise"]
 
 _SHARE = 0.05  # of all MACs or parameters: less is not worth a change
 _MOST = 3  # candidates of a rule that are built and timed
-_FASTER = 1.10  # times faster, before an exchange is advised
+_FASTER = 1.10  # times, by theory and by the clock, before speed is a reason to change
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """Advice that has not been timed, and the two variants to be timed."""
+    """Advice that has not been timed, and the two variants to be timed.
+
+    Args:
+        advice: what would be said.
+        now: the layer as it is.
+        then: what would take its place.
+        input_shape: of what both are called on.
+        layout: of that.
+        saves_parameters: what is advised for those may take as long as before, but not longer.
+    """
 
     advice: Advice
     now: Callable[[Tensor], Tensor]
     then: Callable[[Tensor], Tensor]
     input_shape: tuple[int, ...]
     layout: str
-    gain_needed: bool = False
+    saves_parameters: bool = False
 
 
 def advise(
@@ -68,10 +77,14 @@ def advise(
 
 
 def _tried(proposal: Proposal, seconds: float) -> Advice | None:
-    """The advice with its gain; ``None`` where only a gain would justify it."""
+    """The advice with its gain; ``None`` where the theory or the clock speaks against it."""
+    least = 1 / _FASTER if proposal.saves_parameters else _FASTER
+    predicted = proposal.advice.predicted_gain
+    if predicted is not None and (predicted < 0 or (predicted == 0 and least > 1)):
+        return None
     x = _input(proposal.input_shape, proposal.layout)
     now, then = seconds_of_each([proposal.now, proposal.then], x, seconds)
-    if proposal.gain_needed and now < _FASTER * then:
+    if now < least * then:
         return None
     evidence = {**proposal.advice.evidence, "now_ms": 1e3 * now, "then_ms": 1e3 * then}
     return replace(proposal.advice, measured_gain=now - then, evidence=evidence)
@@ -111,6 +124,8 @@ def _separable(model: nn.Module, rows: Sequence[Row], machine: Machine) -> Itera
         depthwise, pointwise = separated(conv)
         pixels = prod(row.output_shapes[0][2:]) * row.output_shapes[0][0]
         macs = pixels * (depthwise.weight.numel() + pointwise.weight.numel())
+        if row.macs < _FASTER * macs:
+            continue
         cost = replace(row.forward, macs=macs)
         energy = kept_energy(conv.weight.detach())
         yield Proposal(
@@ -166,6 +181,7 @@ def _pooled_head(model: nn.Module, rows: Sequence[Row], machine: Machine) -> Ite
             nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), small),
             shape,
             row.layout,
+            saves_parameters=True,
         )
 
 
@@ -230,6 +246,7 @@ def _bias_before_norm(
             bare,
             before.input_shapes[0],
             before.layout,
+            saves_parameters=True,
         )
 
 
@@ -260,5 +277,4 @@ def _exchange(model: nn.Module, rows: Sequence[Row], machine: Machine) -> Iterat
             other,
             row.input_shapes[0],
             row.layout,
-            gain_needed=True,
         )

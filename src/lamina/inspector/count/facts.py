@@ -15,7 +15,7 @@ from torch import Tensor
 from lamina.inspector.count.operators import Value
 from lamina.theory.conv2d import kind as kind_of
 
-__all__ = ["Fact", "fact_of"]
+__all__ = ["Fact", "adaptive", "fact_of", "times", "window_words"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def fact_of(operator: str, args: Sequence[Any], out: Value) -> Fact | None:
     return reader(args, first) if reader and isinstance(first, Tensor) else None
 
 
-def times(sizes: Sequence[int]) -> str:
+def times(sizes: Sequence[object]) -> str:
     """Write sizes as ``3×3``."""
     return "×".join(str(size) for size in sizes)
 
@@ -79,14 +79,10 @@ def _convolution(args: Sequence[Any], out: Tensor) -> Fact:
     rank = len(kernel)
     stride, padding = _tuple(stride, rank), _tuple(padding, rank)
     dilation = _tuple(dilation, rank)
-    words = [times(kernel), f"stride {_once(stride)}" if max(stride) > 1 else ""]
-    words.append(f"padding {_once(padding)}" if max(padding) else "")
-    words.append(f"dilation {_once(dilation)}" if max(dilation) > 1 else "")
     kind = f"conv_transpose{rank}d" if transposed else kind_of(kernel, groups, x.shape[1])
-    words.append(f"{groups} groups" if groups > 1 and not kind.startswith("depthwise") else "")
     return Fact(
         kind,
-        ", ".join(filter(None, words)),
+        window_words(kind, kernel, stride, [(p, p) for p in padding], dilation, groups),
         tuple(x.shape),
         tuple(out.shape),
         kernel,
@@ -95,7 +91,32 @@ def _convolution(args: Sequence[Any], out: Tensor) -> Fact:
     )
 
 
-def _once(sizes: Sequence[int]) -> str:
+def window_words(
+    kind: str,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    dilation: Sequence[int],
+    groups: int = 1,
+) -> str:
+    """A sliding window in words, whatever operator slides it: what is usual goes without saying.
+
+    Example:
+        >>> window_words("conv2d", (3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1), groups=2)
+        '3×3, stride 2, padding 1, 2 groups'
+    """
+    sides = [str(first) if first == last else f"{first}+{last}" for first, last in padding]
+    words = [
+        times(kernel),
+        f"stride {_once(stride)}" if max(stride) > 1 else "",
+        f"padding {_once(sides)}" if any(map(any, padding)) else "",
+        f"dilation {_once(dilation)}" if max(dilation) > 1 else "",
+        f"{groups} groups" if groups > 1 and not kind.startswith("depthwise") else "",
+    ]
+    return ", ".join(filter(None, words))
+
+
+def _once(sizes: Sequence[object]) -> str:
     return str(sizes[0]) if len(set(sizes)) == 1 else times(sizes)
 
 
@@ -113,7 +134,10 @@ def _pool(kind: str) -> Reader:
         rank = int(kind[-2])
         kernel = _tuple(args[1], rank)
         stride = _tuple(args[2], rank) if len(args) > 2 and len(args[2]) else kernel
-        settings = f"{times(kernel)}, stride {_once(stride)}"
+        padding = _tuple(args[3], rank) if len(args) > 3 else (0,) * rank
+        maximum = kind.startswith("max")
+        dilation = _tuple(args[4], rank) if maximum and len(args) > 4 else (1,) * rank
+        settings = window_words(kind, kernel, stride, [(p, p) for p in padding], dilation)
         return Fact(kind, settings, tuple(args[0].shape), tuple(out.shape), kernel, stride)
 
     return read
@@ -125,12 +149,20 @@ _READERS["aten.avg_pool2d"] = _pool("avg_pool2d")
 _READERS["aten.avg_pool3d"] = _pool("avg_pool3d")
 
 
+def adaptive(pool: str, size: Sequence[int]) -> tuple[str, str]:
+    """Kind and settings of a pool whose windows follow from the size that it makes.
+
+    Example:
+        >>> adaptive("avg_pool2d", (1, 1)), adaptive("max_pool2d", (7, 7))
+        (('global_avg_pool2d', ''), ('adaptive_max_pool2d', 'to 7×7'))
+    """
+    whole = max(size) == 1
+    return (f"global_{pool}", "") if whole else (f"adaptive_{pool}", f"to {times(size)}")
+
+
 def _adaptive(operation: str) -> Reader:
     def read(args: Sequence[Any], out: Tensor) -> Fact:
-        size = tuple(args[1])
-        whole = max(size) == 1
-        kind = f"global_{operation}_pool2d" if whole else f"adaptive_{operation}_pool2d"
-        settings = "" if whole else f"to {times(size)}"
+        kind, settings = adaptive(f"{operation}_pool2d", args[1])
         return Fact(kind, settings, tuple(args[0].shape), tuple(out.shape))
 
     return read

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lamina.inspector.count.facts import Fact, times
+from lamina.inspector.count.facts import Fact, window_words
 from lamina.inspector.count.operators import Operator, Value
 from lamina.ops.runtime.registration import OPS, Arguments, Op, Window
 from lamina.theory.cost import Cost
@@ -59,10 +59,10 @@ def _op(func: Operator) -> Op | None:
 
 def _words(op: Op, named: Arguments, window: Window | None) -> list[str]:
     words = []
-    if window is not None:
-        stride = window.stride
-        words += [times(window.kernel_size)]
-        words += [f"stride {stride[0] if len(set(stride)) == 1 else times(stride)}"]
+    if window is not None and op.kind is not None:
+        kernel, stride, padding, dilation, _ = window
+        groups = getattr(named, "groups", 1)
+        words += [window_words(op.kind(named), kernel, stride, padding, dilation, groups)]
     if op.training is not None:
         words += ["batch statistics" if op.training else "running statistics"]
     if op.settings is not None:

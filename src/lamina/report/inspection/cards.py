@@ -121,7 +121,7 @@ def _health(row: Row) -> dict[str, str]:
 def _advice(advice: Advice) -> Html:
     tried = measured_gain(advice.measured_gain)
     predicted = advice.predicted_gain
-    hoped = "" if predicted is None else f"predicted {1e3 * predicted:+.3g} ms; "
+    hoped = f"predicted {1e3 * predicted:+.3g} ms; " if predicted else ""
     evidence = "; ".join(f"{name} {_figure(value)}" for name, value in advice.evidence.items())
     return tag(
         "p",

@@ -41,13 +41,13 @@ def measured_gain(seconds: float | None) -> str:
     """Write what a change brought when it was built and timed.
 
     >>> measured_gain(0.004), measured_gain(-0.032)
-    ('measured here: saves 4 ms', 'measured here: takes 32 ms longer, so it does not pay')
+    ('measured here: saves 4 ms', 'measured here: no faster')
     """
     if seconds is None:
         return "not timed here"
     if seconds > 0:
         return f"measured here: saves {milliseconds(seconds)} ms"
-    return f"measured here: takes {milliseconds(-seconds)} ms longer, so it does not pay"
+    return "measured here: no faster"
 
 
 def _columns(account: Books) -> list[Column]:
