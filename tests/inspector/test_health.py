@@ -237,3 +237,128 @@ def test_examining_leaves_the_model_alone(digits):
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert torch.equal(generator, torch.get_rng_state())
     assert not torch.nn.modules.module._global_forward_hooks
+
+
+class Scaled(nn.Module):
+    """A branch that begins at nearly nothing, as layer scale does."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.branch, self.head = nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, 10)
+        self.gamma = nn.Parameter(torch.full((64,), 1e-6))
+
+    def forward(self, x):
+        x = self.stem(x.flatten(1))
+        return self.head(F.relu(x + self.gamma * self.branch(x)))
+
+
+def fitted(digits):
+    """A network with nothing left to learn of the first batch."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    images, labels = batches(digits, 1)[0]
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(80):
+        optimiser.zero_grad()
+        F.cross_entropy(model(images), labels).backward()
+        optimiser.step()
+    with torch.no_grad():
+        model[3].weight.mul_(30)
+        model[3].bias.mul_(30)
+    return model
+
+
+def constant_channel(digits):
+    model = healthy()
+    with torch.no_grad():
+        model[0].weight[0] = 0
+        model[0].bias[0] = 3
+    model[0].requires_grad_(False)
+    model[1].momentum = 0.5
+    return model
+
+
+def dead(digits):
+    model = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 10)
+    )
+    nn.init.constant_(model[3].bias, -100.0)
+    return model
+
+
+def large(digits):
+    model = plain(20, normalise=False)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(10.0)
+    return model
+
+
+def saturated(depth):
+    hidden = [layer for _ in range(depth) for layer in (nn.Linear(32, 32), nn.Sigmoid())]
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), *hidden, nn.Linear(32, 10))
+
+
+sgd = partial(torch.optim.SGD, lr=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("cause", "optimizer", "expected"),
+    [
+        (fitted, sgd, []),  # small gradients and updates, and right so
+        (lambda digits: Scaled(), adam, []),  # updates of 1,000 times the weight, and right so
+        (constant_channel, adam, []),  # no deviation, and no distance
+        (dead, adam, ["dead_channels"]),  # no gradient before it, of that cause
+        (large, sgd, ["exploding_gradient"]),  # at any learning rate
+        (lambda digits: saturated(30), adam, ["vanishing_gradient"]),
+        (lambda digits: dense(64), partial(torch.optim.SGD, lr=300.0), ["learning_rate_too_high"]),
+        (lambda digits: healthy(), partial(torch.optim.SGD, lr=1e-12), ["learning_rate_too_low"]),
+    ],
+    ids=lambda part: getattr(part, "__name__", ""),
+)
+def test_of_causes_that_look_alike_the_right_one_is_found(digits, cause, optimizer, expected):
+    model = cause(digits)
+    shown = batches(digits, 1) * 20 if cause is fitted else batches(digits, 20)
+    seen = examine(model, shown, optimizer=optimizer)
+    assert [f.rule for f in diagnose(seen.health, seen.order, seen.losses)] == expected
+
+
+def history(train, validation, losses=(1.0,) * 6):
+    """Epochs that end with these accuracies."""
+    return [
+        SimpleNamespace(
+            train_loss=loss,
+            validation_loss=1.0,
+            train_accuracy=train,
+            validation_accuracy=validation,
+        )
+        for loss in losses
+    ]
+
+
+FALLING = (2.0, 1.7, 1.4, 1.1, 0.8, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "known", "expected"),
+    [
+        (history(0.9, 0.6), {}, ["over_fitting"]),
+        (history(0.9, 0.6), {"validation_images": 1000}, ["over_fitting"]),
+        (history(0.8, 0.6), {"validation_images": 10}, []),  # 6 of 10: chance
+        (history(0.39, 0.17, FALLING), {"batch_statistics": 0.43}, ["statistics_lag"]),
+        (history(0.39, 0.17, FALLING), {"batch_statistics": 0.19}, ["over_fitting"]),
+        (history(0.5, 0.5), {}, ["under_fitting"]),
+        (history(0.5, 0.5, FALLING), {}, []),  # it still learns
+        (history(0.8, 0.95), {}, []),  # dropout and augmentation make training hard, not it
+    ],
+)
+def test_of_curves_that_look_alike_the_right_cause_is_found(epochs, known, expected):
+    assert [finding.rule for finding in diagnose_epochs(epochs, **known)] == expected
+
+
+def test_of_a_cause_and_what_follows_the_cause_alone_is_said():
+    lags = {("norm", 0): Health(statistics_gap=5.0)}
+    found = diagnose(lags, [("norm", 0)], epochs=history(0.9, 0.5), batch_statistics=0.9)
+    assert [(f.rule, f.where) for f in found] == [("statistics_lag", "norm")]
+    stuck = {("relu", 0): Health(dead=1.0)}
+    found = diagnose(stuck, [("relu", 0)], epochs=history(0.1, 0.1))
+    assert [f.rule for f in found] == ["dead_channels"]

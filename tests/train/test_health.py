@@ -3,14 +3,17 @@
 from time import perf_counter
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lamina.inspector import inspect
-from lamina.train import HealthMonitor
+from lamina.train import HealthMonitor, TrainConfig, train
+from lamina.train.data import load_data
 
 
 class Plain(pl.LightningModule):
@@ -59,7 +62,7 @@ def test_a_healthy_run_is_silent_and_fills_the_account():
     module = Plain(net())
     monitor = HealthMonitor(module.net, every=5)
     fit(module, [monitor])
-    assert len(monitor.losses) == 3
+    assert len(monitor.losses) == 4  # of steps 1, 6, 11 and the last, 12
     assert monitor.diagnoses() == []
     account = inspect(module.net, (1, 1, 8, 8))
     monitor.add_to(account)
@@ -112,3 +115,57 @@ def test_a_failing_step_leaves_no_hook():
 def test_every():
     with pytest.raises(ValueError, match="every must be 1 or more, got 0"):
         HealthMonitor(every=0)
+
+
+MODEL = """
+from lamina import nn
+
+
+def net(num_classes, in_channels):
+    return nn.Sequential(
+        nn.Conv2d(in_channels, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16, momentum=MOMENTUM),
+        nn.ReLU(), nn.Conv2d(16, 32, 3, padding=1, bias=False),
+        nn.BatchNorm2d(32, momentum=MOMENTUM), nn.ReLU(),
+        nn.Flatten(), nn.Linear(32 * 64, num_classes),
+    )
+"""
+
+
+def planted(tmp_path, silent, *, noise, epochs, momentum=0.1, **settings):
+    """Train on 40 digits of each class, or on noise, and return the findings."""
+    data, draw = load_data("digits"), np.random.default_rng(0)
+    for digit in range(10):
+        (tmp_path / "images" / str(digit)).mkdir(parents=True)
+        for number, index in enumerate(np.flatnonzero(data.labels == digit)[:40]):
+            pixels = draw.integers(0, 256, size=(8, 8)) if noise else data.images[index, ..., 0]
+            image = Image.fromarray(pixels.astype(np.uint8))
+            image.save(tmp_path / "images" / str(digit) / f"{number}.png")
+    (tmp_path / "mine.py").write_text(MODEL.replace("MOMENTUM", str(momentum)))
+    config = TrainConfig(
+        data=str(tmp_path / "images"), model=f"{tmp_path / 'mine.py'}:net", epochs=epochs,
+        augment=False, **settings,
+    )  # fmt: skip
+    train(config, tmp_path / "run", console=silent)
+    page = (tmp_path / "run" / "report.html").read_text()
+    said = {
+        "over_fitting": "above validation accuracy",
+        "statistics_lag": "with the batch&#x27;s statistics the same weights",
+        "under_fitting": "the network is too small",
+    }
+    return [rule for rule, words in said.items() if words in page]
+
+
+def test_statistics_that_lag_are_not_taken_for_over_fitting(tmp_path, silent):
+    found = planted(
+        tmp_path, silent, noise=False, epochs=5, momentum=0.002, batch_size=128, lr=1e-1
+    )
+    assert found == ["statistics_lag"]
+
+
+def test_over_fitting_is_not_taken_for_statistics_that_lag(tmp_path, silent):
+    found = planted(tmp_path, silent, noise=True, epochs=30, batch_size=16, label_smoothing=0.0)
+    assert found == ["over_fitting"]
+
+
+def test_a_run_that_learns_has_no_finding(tmp_path, silent):
+    assert planted(tmp_path, silent, noise=False, epochs=12, batch_size=16) == []

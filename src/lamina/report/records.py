@@ -37,9 +37,10 @@ class Health:
         dead: share of output channels that were zero at every position in every sampled step.
         gradient_norm: Euclidean norm of the gradient of the layer's parameters.
         gradient_mean: mean absolute value of that gradient.
+        gradient_start: the same in the first step that was sampled.
         update_ratio: norm of an optimiser step over the norm of the weights.
         statistics_gap: batch norm's largest distance between running and batch mean, in batch
-            deviations.
+            deviations, in the last step that was sampled.
     """
 
     activation_mean: float | None = None
@@ -47,6 +48,7 @@ class Health:
     dead: float | None = None
     gradient_norm: float | None = None
     gradient_mean: float | None = None
+    gradient_start: float | None = None
     update_ratio: float | None = None
     statistics_gap: float | None = None
 

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from lamina.inspector.trace.untouched import untouched
 from lamina.report.confusion import Example, png_bytes
 from lamina.train.batches import FixedBatches
 from lamina.train.data import ImageData, Indices
@@ -60,6 +61,35 @@ def evaluate(
         labels=data.labels[indices],
         indices=indices,
     )
+
+
+def accuracy_by_batch_statistics(
+    model: torch.nn.Module, data: ImageData, indices: Indices, batch_size: int
+) -> float | None:
+    """Return a model's accuracy where batch norm takes the statistics of the batch.
+
+    In eval mode otherwise; nothing of the model is changed. None for a model without batch norm.
+    """
+    norms = [
+        module
+        for module in model.modules()
+        if getattr(module, "track_running_stats", False) and hasattr(module, "running_var")
+    ]
+    if not norms:
+        return None
+    model.eval()
+    device = next(model.parameters()).device
+    # In an order of chance: a batch of one class has statistics of its own.
+    mixed = np.random.default_rng(0).permutation(indices)
+    right = 0
+    with untouched(model, data=True), torch.no_grad():
+        for norm in norms:
+            norm.train()
+        for images, labels in FixedBatches(data, mixed, batch_size):
+            if len(labels) > 1:
+                answers = model(images.to(device)).argmax(dim=1).cpu()
+                right += int((answers == labels).sum())
+    return right / len(mixed)
 
 
 def examples(evaluation: Evaluation, data: ImageData, most: int = MAX_EXAMPLES) -> list[Example]:

@@ -41,7 +41,7 @@ def sample_batches(
 
 
 class HealthMonitor(pl.Callback):
-    """Look at activations, gradients and updates in one training step of ``every``.
+    """Look at activations, gradients and updates in one training step of ``every``, and the last.
 
     The steps between run without a hook, so that at the default the whole costs far less than a
     twentieth of the training time.
@@ -70,13 +70,15 @@ class HealthMonitor(pl.Callback):
         self._observer: Observer | None = None if model is None else Observer(model)
         self._restored: dict[str, Any] | None = None
         self._steps = 0
+        self._total: float = 0
         self._watching = False
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
     ) -> None:
         """Begin to watch, if it is this step's turn."""
-        self._watching = self._steps % self.every == 0
+        last = self._steps + 1 == self._total
+        self._watching = self._steps % self.every == 0 or last
         self._steps += 1
         if self._watching and self._observer is not None:
             self._observer.begin()
@@ -127,6 +129,7 @@ class HealthMonitor(pl.Callback):
         if self._restored is not None:
             self._observer.restore(self._restored)
             self._restored = None
+        self._total = trainer.estimated_stepping_batches
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
@@ -135,19 +138,42 @@ class HealthMonitor(pl.Callback):
         if self._observer is not None:
             self._observer.abandon()
 
-    def diagnoses(self, epochs: Sequence[Epoch] = ()) -> list[Diagnosis]:
+    def diagnoses(
+        self,
+        epochs: Sequence[Epoch] = (),
+        *,
+        validation_images: int | None = None,
+        batch_statistics: float | None = None,
+    ) -> list[Diagnosis]:
         """The findings so far.
 
         Args:
             epochs: what each epoch reached, for over- and under-fitting.
+            validation_images: how many there are.
+            batch_statistics: validation accuracy where batch norm takes the batch's statistics.
         """
         if self._observer is None:
             return []
-        observer = self._observer
-        return diagnose(observer.health(), observer.order(), self.losses, epochs)
+        return diagnose(
+            self._observer.health(),
+            self._observer.order(),
+            self.losses,
+            epochs,
+            validation_images=validation_images,
+            batch_statistics=batch_statistics,
+        )
 
-    def add_to(self, account: Account, epochs: Sequence[Epoch] = ()) -> None:
-        """Put what was seen, and the findings, into the account of the watched model."""
+    def add_to(
+        self,
+        account: Account,
+        epochs: Sequence[Epoch] = (),
+        *,
+        validation_images: int | None = None,
+        batch_statistics: float | None = None,
+    ) -> None:
+        """Put what was seen, and the `diagnoses`, into the account of the watched model."""
         if self._observer is not None:
             add_health(account.rows, self._observer.health())
-        account.diagnoses = self.diagnoses(epochs)
+        account.diagnoses = self.diagnoses(
+            epochs, validation_images=validation_images, batch_statistics=batch_statistics
+        )

@@ -31,7 +31,7 @@ from lamina.train.classifier import Classifier
 from lamina.train.config import RunDocument, read_config
 from lamina.train.data import Facts, ImageData, load_data
 from lamina.train.environment import describe
-from lamina.train.evaluation import Evaluation, evaluate, examples
+from lamina.train.evaluation import Evaluation, accuracy_by_batch_statistics, evaluate, examples
 from lamina.train.files import write_file
 from lamina.train.health import HealthMonitor
 from lamina.train.model import build_model, chosen_model
@@ -256,7 +256,14 @@ class _Run:
         data, out = self.data, self.out
         account = _account(model, data.facts.input_shape, self.console)
         if account is not None:
-            monitor.add_to(account, history.rows)
+            monitor.add_to(
+                account,
+                history.rows,
+                validation_images=len(data.validation),
+                batch_statistics=accuracy_by_batch_statistics(
+                    model, data, data.validation, self.config.batch_size
+                ),
+            )
         report = TrainingReport(
             title=f"{self.config.model} on {data.name}",
             accuracy=result.accuracy,

@@ -86,7 +86,8 @@ class Observer:
             self._silent[key] = before & silent if before is not None and same else silent
         running_mean: object = getattr(module, "running_mean", None)
         if inputs and isinstance(running_mean, Tensor):
-            seen["statistics_gap"].append(_gap(inputs[0].detach(), running_mean))
+            eps = float(getattr(module, "eps", 0.0)) or 1e-12
+            seen["statistics_gap"].append(_gap(inputs[0].detach(), running_mean, eps))
 
     def gradients(self) -> None:
         """Read the gradients, and remember the weights before the optimiser changes them."""
@@ -140,6 +141,10 @@ class Observer:
         for key, seen in self._seen.items():
             values = {field.name: fmean(seen[field.name]) for field in fields(Health)
                       if seen.get(field.name)}  # fmt: skip
+            if seen.get("statistics_gap"):
+                values["statistics_gap"] = seen["statistics_gap"][-1]  # they begin anywhere
+            if seen.get("gradient_mean"):
+                values["gradient_start"] = seen["gradient_mean"][0]
             if key in self._silent:
                 values["dead"] = float(self._silent[key].float().mean())
             found[key] = Health(**values)
@@ -159,8 +164,11 @@ def _moments(x: Tensor, dims: list[int]) -> tuple[Tensor, Tensor]:
     return mean, (x - mean).square_().mean(dims, keepdim=True).sqrt_()
 
 
-def _gap(x: Tensor, running_mean: Tensor) -> float:
-    """The largest distance between running and batch mean, in deviations of the batch."""
+def _gap(x: Tensor, running_mean: Tensor, eps: float) -> float:
+    """The largest distance between running and batch mean, in deviations of the batch.
+
+    Those that normalisation divides by: a channel that never changes has one, too.
+    """
     mean, deviation = _moments(x, [dim for dim in range(x.dim()) if dim != 1])
     distance = (running_mean - mean.flatten()).abs()
-    return float((distance / deviation.flatten().clamp_min(1e-12)).max())
+    return float((distance / (deviation.flatten().square() + eps).sqrt()).max())
