@@ -47,6 +47,19 @@ struct Normalization {
 template <typename C>
 struct Gradient {
   C slope, offset;
+
+  template <typename Width>
+  Vector add(Vector scaled, Vector centred, int64_t at, Width part) const {
+    return scaled + (centred * slope(at, part) + offset(at, part));
+  }
+};
+
+// dx = scale * dz, of running statistics: a pixel that is not finite does not count.
+struct GradientOfOutputAlone {
+  template <typename Width>
+  Vector add(Vector scaled, Vector, int64_t, Width) const {
+    return scaled;
+  }
 };
 
 // Per-channel arrays of the above, each repeated `times` so that one covers a folded row.
@@ -67,7 +80,6 @@ struct Coefficients {
   void add_gradient(Shape shape, Affine affine, const float* gradient_weight,
                     const float* gradient_bias) {
     slope.resize(mean.size()), offset.resize(mean.size());
-    if (!gradient_weight) return;
     const float share = 1.f / static_cast<float>(shape.count());
     for (size_t at = 0; at < mean.size(); ++at) {
       const size_t c = at % static_cast<size_t>(shape.channels);

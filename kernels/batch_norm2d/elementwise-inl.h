@@ -31,18 +31,15 @@ void normalize_row(const float* x, int64_t width, const Normalization<C>& by, fl
   });
 }
 
-template <Activation A, bool Streaming, typename C>
+template <Activation A, bool Streaming, typename C, typename G>
 void gradient_row(const float* x, const float* dy, int64_t width, const Normalization<C>& by,
-                  const Gradient<C>& gradient, float negative_slope, float* dx) {
+                  const G& gradient, float negative_slope, float* dx) {
   for_registers(width, [&](int64_t at, auto part) {
     prefetch(x + at + prefetch_distance), prefetch(dy + at + prefetch_distance);
     const Vector centred = load(x + at, part) - by.mean(at, part);
     const Vector dz =
         preactivation_gradient<A>(centred, load(dy + at, part), at, part, by, negative_slope);
-    put<Streaming>(
-        dx + at,
-        by.scale(at, part) * dz + (centred * gradient.slope(at, part) + gradient.offset(at, part)),
-        part);
+    put<Streaming>(dx + at, gradient.add(by.scale(at, part) * dz, centred, at, part), part);
   });
 }
 
@@ -94,7 +91,8 @@ inline void gradient_input(const float* x, const float* dy, Shape shape, Affine 
   const bool channels_last = shape.inner == 1;
   const int64_t times = channels_last ? pixels_to_a_long_row(shape.channels) : 1;
   Coefficients by(shape, affine, times);
-  by.add_gradient(shape, affine, gradient_weight, gradient_bias);
+  const bool batch_statistics = gradient_weight != nullptr;
+  if (batch_statistics) by.add_gradient(shape, affine, gradient_weight, gradient_bias);
   const int64_t run = channels_last ? times * shape.channels : shape.inner;
   const bool stream = should_stream(dx, shape.count() * shape.channels, run);
   const float slope = epilogue.negative_slope;
@@ -109,8 +107,13 @@ inline void gradient_input(const float* x, const float* dy, Shape shape, Affine 
                                  dx + offset);
         }
       };
-      channels_last ? apply(by.columns(), by.gradient_columns())
-                    : apply(by.channel(channel), by.gradient_channel(channel));
+      if (!batch_statistics) {
+        channels_last ? apply(by.columns(), GradientOfOutputAlone())
+                      : apply(by.channel(channel), GradientOfOutputAlone());
+      } else {
+        channels_last ? apply(by.columns(), by.gradient_columns())
+                      : apply(by.channel(channel), by.gradient_channel(channel));
+      }
     });
   });
 }

@@ -63,12 +63,11 @@ void gradient_input(const float* x, const float* dy, Shape shape, Affine affine,
                     const float* gradient_weight, const float* gradient_bias, float* dx) {
   for (int64_t c = 0; c < shape.channels; ++c) {
     const Channel channel(affine, c);
-    const double mean_dz = gradient_bias ? gradient_bias[c] / double(shape.count()) : 0;
-    const double mean_product = gradient_weight ? gradient_weight[c] / double(shape.count()) : 0;
     for_each(shape, c, [&](int64_t at) {
-      const double dz = dy[at] * activation_gradient(channel.preactivation(x[at]), epilogue);
-      dx[at] = static_cast<float>(channel.weight * channel.inverse_deviation *
-                                  (dz - mean_dz - channel.standard(x[at]) * mean_product));
+      double dz = dy[at] * activation_gradient(channel.preactivation(x[at]), epilogue);
+      if (gradient_weight)
+        dz -= (gradient_bias[c] + channel.standard(x[at]) * gradient_weight[c]) / shape.count();
+      dx[at] = static_cast<float>(channel.weight * channel.inverse_deviation * dz);
     });
   }
 }

@@ -1,5 +1,7 @@
 #include "common/test.h"
 
+#include <limits>
+
 #include "batch_norm2d/batch_norm2d.h"
 
 using namespace lamina;
@@ -60,6 +62,23 @@ void compare(const Kernels& tested, Shape shape, Epilogue epilogue, int misalign
   }
 }
 
+// By running statistics a pixel's gradient is its output's alone, whatever the pixel is.
+void gradient_beside_no_number(const Kernels& tested, Shape shape) {
+  std::mt19937 random(7);
+  const int64_t size = shape.outer * shape.channels * shape.inner;
+  Buffer x(size), dy(size), mean(shape.channels), deviation(shape.channels), dx(size);
+  x.fill_normal(random), dy.fill_normal(random);
+  deviation.fill_normal(random, 1.f, 0.1f);
+  x[size / 2] = std::numeric_limits<float>::infinity();
+  x[size - 1] = std::numeric_limits<float>::quiet_NaN();
+  const Affine by = {mean.data(), deviation.data(), nullptr, nullptr};
+  const Epilogue none = {Activation::none, 0.f};
+  Buffer expected(size);
+  tested.gradient_input(x.data(), dy.data(), shape, by, none, nullptr, nullptr, dx.data());
+  reference.gradient_input(x.data(), dy.data(), shape, by, none, nullptr, nullptr, expected.data());
+  test::expect_close(dx, expected, 5e-6, "gradient beside no number", 1.0);
+}
+
 // The variance of values far from zero, which E[x^2] - E[x]^2 would lose.
 void stable_variance(const Kernels& tested, Shape shape) {
   std::mt19937 random(5);
@@ -100,5 +119,7 @@ int main() {
     compare(tested, {100000, 64, 1}, {Activation::none, 0.f}, 0, true);
     stable_variance(tested, {50000, 8, 1});
     stable_variance(tested, {16, 8, 3136});
+    gradient_beside_no_number(tested, {7, 5, 1});
+    gradient_beside_no_number(tested, {2, 3, 37});
   });
 }

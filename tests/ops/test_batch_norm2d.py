@@ -130,6 +130,26 @@ def test_not_finite(value):
     assert torch.isnan(ours[:, 1]).all()
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("activation", [None, "relu"])
+def test_a_pixel_that_is_not_finite_but_without_gradient(activation, layout):
+    """By running statistics its own gradient is 0, and no other depends on it."""
+    x = torch.randn(4, 8, 6, 6).to(memory_format=LAYOUTS[layout])
+    x[0, 0, 0, 0], x[1, 1, 1, 1] = float("inf"), float("nan")
+    dy = torch.randn(4, 8, 6, 6)
+    dy[0, 0, 0, 0] = dy[1, 1, 1, 1] = 0
+
+    def gradient(function):
+        leaf = x.clone().requires_grad_()
+        y = function(leaf, torch.zeros(8), torch.ones(8))
+        return torch.autograd.grad(y, leaf, dy)[0]
+
+    ours = gradient(lambda *a: ops.batch_norm(*a, activation=activation))
+    torchs = gradient(lambda *a: ACTIVATION[activation](F.batch_norm(*a)))
+    assert ours[0, 0, 0, 0] == ours[1, 1, 1, 1] == 0
+    torch.testing.assert_close(ours, torchs)
+
+
 @pytest.mark.parametrize(
     "make",
     [
