@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
+from lamina.dialects import is_keras
 from lamina.errors import InputError
-from lamina.inspector.trace.dialect import is_keras
 from lamina.models.target import is_code, load_model
 from lamina.settings import TrainConfig
 from lamina.train.data import Facts

@@ -14,7 +14,6 @@ from rich.console import Console
 from torch.utils.data import DataLoader
 
 from lamina._version import __version__
-from lamina.dialects import is_keras
 from lamina.errors import InputError
 from lamina.inspector import inspect
 from lamina.report.account import Account
