@@ -14,8 +14,6 @@ from torch.nn import init
 
 from lamina import nn
 from lamina.models.blocks import scaled_channels
-from lamina.nn.separable_conv2d import apply_block
-from lamina.nn.sequential import normalize
 from lamina.theory.validation import positive_float, positive_int
 
 # Channels, blocks and first stride of each stage.
@@ -33,10 +31,6 @@ class SeparableBlock(nn.Sequential):
         self.conv_pw = nn.PointwiseConv2d(in_channels, out_channels, bias=False)
         self.bn2 = nn.BatchNorm2d(out_channels)
         self.act2 = nn.ReLU6()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, out_channels, H', W')."""
-        return apply_block(x, [*self])
 
 
 class MobileNetV1(torch.nn.Module):
@@ -86,7 +80,7 @@ class MobileNetV1(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, num_classes) scores, before softmax."""
-        x = self.blocks(normalize(self.conv_stem(x), self.bn1, self.act1))
+        x = self.blocks(self.act1(self.bn1(self.conv_stem(x))))
         scores: Tensor = self.classifier(self.global_pool(x))
         return scores
 

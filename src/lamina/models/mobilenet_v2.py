@@ -14,8 +14,6 @@ from torch import Tensor
 
 from lamina import nn
 from lamina.models.blocks import conv_norm, depthwise_norm, draw_weights, scaled_channels
-from lamina.nn.separable_conv2d import apply_block
-from lamina.nn.sequential import flattened
 from lamina.theory.validation import positive_float, positive_int
 
 # Expansion, channels, blocks and first stride of each stage.
@@ -49,7 +47,8 @@ class InvertedResidual(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The block, plus its input where the shapes agree."""
-        return apply_block(x, flattened(self.conv), shortcut=self.has_shortcut)
+        y: Tensor = self.conv(x)
+        return x + y if self.has_shortcut else y
 
 
 class MobileNetV2(torch.nn.Module):

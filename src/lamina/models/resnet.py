@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn import init
 
 from lamina import nn
-from lamina.nn.sequential import normalize
 from lamina.theory.validation import positive_int
 
 
@@ -39,7 +38,7 @@ class BasicBlock(torch.nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """relu(shortcut + block)."""
         shortcut = x if self.downsample is None else self.downsample(x)
-        y = normalize(self.conv1(x), self.bn1, self.relu)
+        y = self.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
         out: Tensor = self.relu(y + shortcut)
         return out
@@ -71,8 +70,8 @@ class Bottleneck(torch.nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """relu(shortcut + block)."""
         shortcut = x if self.downsample is None else self.downsample(x)
-        y = normalize(self.conv1(x), self.bn1, self.relu)
-        y = normalize(self.conv2(y), self.bn2, self.relu)
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
         out: Tensor = self.relu(y + shortcut)
         return out
@@ -119,7 +118,7 @@ class ResNet(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, num_classes) scores, before softmax."""
-        x = self.maxpool(normalize(self.conv1(x), self.bn1, self.relu))
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         scores: Tensor = self.fc(self.avgpool(x).flatten(1))
         return scores

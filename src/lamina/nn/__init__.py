@@ -41,7 +41,6 @@ from lamina.nn.depthwise_conv2d import DepthwiseConv2d
 from lamina.nn.dropout import Dropout, Dropout2d, DropPath
 from lamina.nn.pool2d import AvgPool2d, MaxPool2d
 from lamina.nn.separable_conv2d import SeparableBlock, SeparableConv2d
-from lamina.nn.sequential import Sequential
 from lamina.nn.squeeze_excite import SqueezeExcite
 
 __all__ = [
@@ -70,7 +69,6 @@ __all__ = [
     "ReLU6",
     "SeparableBlock",
     "SeparableConv2d",
-    "Sequential",
     "SiLU",
     "Sigmoid",
     "Softmax",

@@ -87,10 +87,6 @@ class _BatchNorm(AnyBatchNorm):
 
     def forward(self, input: Float[Tensor, "N C *rest"]) -> Float[Tensor, "N C *rest"]:
         """``input`` normalised, scaled and shifted."""
-        return self.activated(input, None)
-
-    def activated(self, input: Tensor, activation: str | None) -> Tensor:
-        """`forward`, and an activation of ``ops.ACTIVATIONS`` by its name in the same pass."""
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
         if self.num_features is None:
             self.materialize(input.shape[1])
@@ -99,21 +95,20 @@ class _BatchNorm(AnyBatchNorm):
         if tracks and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
             if self.momentum is None and not self._lacks_statistics:
-                return self._cumulative(input, self.num_batches_tracked, activation)
+                return self._cumulative(input, self.num_batches_tracked)
         uses_running = tracks or not self.training
         return self._normalize(
             input,
             self.running_mean if uses_running else None,
             self.running_var if uses_running else None,
             0.0 if self.momentum is None else self.momentum,
-            activation,
         )
 
-    def _cumulative(self, x: Tensor, batches: Tensor, activation: str | None) -> Tensor:
+    def _cumulative(self, x: Tensor, batches: Tensor) -> Tensor:
         # The share of this batch, 1 / batches, is a tensor: a number would stop torch.compile.
         assert self.running_mean is not None and self.running_var is not None  # tracked
         mean, variance = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
-        y = self._normalize(x, mean, variance, 1.0, activation)
+        y = self._normalize(x, mean, variance, 1.0)
         if x.numel() > 0:
             share = batches.to(mean.dtype).reciprocal()
             self.running_mean.lerp_(mean, share)
@@ -126,7 +121,6 @@ class _BatchNorm(AnyBatchNorm):
         mean: Tensor | None,
         variance: Tensor | None,
         momentum: float,
-        activation: str | None,
     ) -> Tensor:
         return ops.batch_norm(
             x,
@@ -138,27 +132,7 @@ class _BatchNorm(AnyBatchNorm):
             momentum,
             self.eps,
             unbiased=self.running_variance == "unbiased",
-            activation=activation,
         )
-
-    def folded(self, activation: str | None = None) -> ops.Finish:
-        """In eval, what it and an activation do to each channel after a convolution.
-
-        Raises:
-            ValueError: it normalises with the batch's statistics, in training or without running
-                ones.
-        """
-        # Not self.weight: Module.__getattr__ takes as long as a small block's arithmetic.
-        parameters, buffers = self._parameters, self._buffers
-        mean = buffers["running_mean"]
-        if self.training or mean is None:
-            raise ValueError("folded: only running statistics, in eval, can be folded")
-        try:
-            weight, bias = parameters["weight"], parameters["bias"]
-        except KeyError:  # what prunes a module or reparametrizes it leaves plain attributes
-            weight, bias = self.weight, self.bias
-        running_var = buffers["running_var"]
-        return ops.Finish(weight, bias, activation, mean, running_var, self.eps)
 
     @property
     def _lacks_statistics(self) -> bool:

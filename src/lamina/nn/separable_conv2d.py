@@ -7,19 +7,18 @@ Source: Howard et al., "MobileNets" (2017), section 3.1; Chollet, "Xception" (20
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 import torch
 from torch import Tensor
 
 from lamina import ops
+from lamina.nn.activation import Hardswish, LeakyReLU, ReLU, ReLU6, SiLU
 from lamina.nn.batch_norm2d import BatchNorm2d
 from lamina.nn.children import is_plain
 from lamina.nn.conv2d import Conv2d, PointwiseConv2d
 from lamina.nn.depthwise_conv2d import DepthwiseConv2d
-from lamina.nn.sequential import ACTIVATIONS, pair, run
-from lamina.ops.runtime.torch_private import hooks_on_every_module, script_tracer
 from lamina.theory import separable_conv2d as theory
 from lamina.theory.cost import Cost
 from lamina.theory.shapes import Direction, ImageShape, Padding, Pair, image_shape
@@ -184,20 +183,26 @@ class SeparableConv2d(torch.nn.Module):
         return text if self.pointwise.bias is not None else text + ", bias=False"
 
 
+_ACTIVATIONS: Mapping[str, type[torch.nn.Module]] = {
+    "relu": ReLU,
+    "relu6": ReLU6,
+    "leaky_relu": LeakyReLU,
+    "silu": SiLU,
+    "hardswish": Hardswish,
+}
+
+
 def _activation(name: str | None) -> torch.nn.Module | None:
-    if name is None:
-        return None
-    by_name = {name: kind for kind, name in ACTIVATIONS.items()}
-    return by_name[one_of(name, "activation", by_name)]()
+    return None if name is None else _ACTIVATIONS[one_of(name, "activation", _ACTIVATIONS)]()
 
 
 class SeparableBlock(torch.nn.Module):
     """A separable convolution as networks have it: both parts normalised and activated.
 
     With ``expansion`` above 1 it is the inverted residual of MobileNetV2: a pointwise convolution
-    in front gives the depthwise one ``expansion`` times the channels. In inference, without
-    gradients, the block is one op: the normalisations become a scale and a shift of the sums, and
-    what lies between the convolutions never leaves the caches.
+    in front gives the depthwise one ``expansion`` times the channels. In a model that was given to
+    ``lamina.optimize`` or to ``torch.compile(model, backend="lamina")`` the block is one op in
+    inference: what lies between the convolutions never leaves the caches.
 
     Args:
         in_channels: C, at least 1.
@@ -288,84 +293,14 @@ class SeparableBlock(torch.nn.Module):
 
     def forward(self, input: Float[Tensor, "N C H W"]) -> Float[Tensor, "N M Ho Wo"]:
         """The block of ``input``."""
-        return apply_block(input, [*self.children()], shortcut=self.shortcut)
+        y: Tensor = input
+        for layer in self.children():
+            y = layer(y)
+        return input + y if self.shortcut else y
 
     def extra_repr(self) -> str:
         """What the layers inside do not say."""
         return f"shortcut={self.shortcut}"
-
-
-def apply_block(x: Tensor, layers: Sequence[torch.nn.Module], *, shortcut: bool = False) -> Tensor:
-    """The layers of a block one after the other; in inference all of them as one op.
-
-    They are called one by one where somebody may watch or change what goes between them: in
-    training, where gradients are asked for, in a trace, with hooks on all modules, and where one
-    of them is not plainly ours.
-
-    Args:
-        x: (N, C, H, W).
-        layers: for the one op a depthwise and a pointwise convolution, neither with a bias, each
-            with a normalisation and perhaps an activation behind it; in front of them perhaps
-            another pointwise convolution with such.
-        shortcut: add x to the result.
-
-    Returns:
-        (N, out_channels, H', W').
-    """
-    is_watched = torch.is_grad_enabled() or script_tracer() is not None or hooks_on_every_module()
-    stages = None if is_watched else _stages(layers)
-    if stages is not None:
-        *expand, (depthwise, depthwise_finish), (pointwise, pointwise_finish) = stages
-        expand_conv, expand_finish = expand[0] if expand else (None, ops.Finish())
-        return ops.separable_block(
-            x,
-            depthwise.weight,
-            pointwise.weight,
-            stride=depthwise.stride,
-            padding=depthwise.padding,
-            depthwise=depthwise_finish,
-            pointwise=pointwise_finish,
-            expand_weight=None if expand_conv is None else expand_conv.weight,
-            expand=expand_finish,
-            shortcut=shortcut,
-            dilation=depthwise.dilation,
-        )
-    y: Tensor = run(layers, x)
-    return x + y if shortcut else y
-
-
-_Stage = tuple[Any, ops.Finish]
-"""A convolution, and what follows it."""
-
-
-def _stages(layers: Sequence[torch.nn.Module]) -> list[_Stage] | None:
-    """The convolutions of one op, or None where the layers are something else."""
-    stages: list[_Stage] = []
-    rest = [*layers]
-    while rest:
-        if len(rest) < 2 or not _can_be_folded(rest[1]):
-            return None
-        convolution, norm, *rest = rest
-        name = pair(norm, rest[0]) if rest else None
-        rest = rest[1:] if name else rest
-        stages.append((convolution, cast(BatchNorm2d, norm).folded(name)))
-    if len(stages) not in (2, 3):
-        return None
-    *expand, depthwise, pointwise = [convolution for convolution, _ in stages]
-    if not _is_depthwise(depthwise):
-        return None
-    if depthwise.depth_multiplier != 1 or depthwise.padding_mode != "zeros":
-        return None
-    for convolution in (*expand, pointwise):
-        if not _is_pointwise(convolution) or convolution._parameters["bias"] is not None:
-            return None
-    return stages
-
-
-def _can_be_folded(norm: torch.nn.Module) -> bool:
-    if not is_plain(norm, (BatchNorm2d,)) or norm.training:
-        return False
-    return norm._buffers["running_mean"] is not None and norm._buffers["running_var"] is not None
 
 
 def _is_depthwise(child: torch.nn.Module) -> TypeGuard[DepthwiseConv2d]:

@@ -4,8 +4,11 @@ What PyTorch says about itself while it traces, transforms or watches has no pub
 small call could pay for; fake tensors and dispatch modes have none at all.
 """
 
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
+import torch
 from torch._C import DisableTorchFunction as TorchFunctionDisabled
 from torch._C import _current_graph_task_id as _graph_task
 from torch._C import _get_tracing_state as script_tracer
@@ -16,7 +19,6 @@ from torch._C._functorch import peek_interpreter_stack as function_transform
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.autograd import forward_ad
-from torch.nn.modules import module as _module
 from torch.nn.modules.batchnorm import _BatchNorm as AnyBatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
@@ -28,15 +30,17 @@ __all__ = [
     "FunctionalTensor",
     "TorchDispatchMode",
     "TorchFunctionDisabled",
+    "compile_calls",
     "differentiates_forward",
     "dispatch_modes",
     "function_transform",
     "has_storage",
-    "hooks_on_every_module",
+    "is_compiled",
     "runs_backward",
     "script_tracer",
     "set_timeout_of_collectives",
     "tree_map",
+    "uncompile",
     "watches_saved_tensors",
 ]
 
@@ -63,6 +67,32 @@ def set_timeout_of_collectives(timeout: timedelta) -> None:
     distributed_c10d._set_pg_timeout(timeout)
 
 
-def hooks_on_every_module() -> bool:
-    """Whether a forward hook or pre-hook is registered for all modules at once."""
-    return bool(_module._global_forward_hooks or _module._global_forward_pre_hooks)
+def compile_calls(module: torch.nn.Module, backend: Callable[..., Any]) -> None:
+    """``module.compile(backend=...)``, for a module whose forward is PyTorch's own, too.
+
+    Dynamo passes over the files of torch.nn, a Sequential's forward among them, unless a frame of
+    somebody else's is around it; and what it compiles it keeps by code object, of which there is
+    one for each module here.
+    """
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return module._call_impl(*args, **kwargs)
+
+    call.__code__ = call.__code__.replace()
+    compiled = torch.compile(call, backend=backend)
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        # torch.jit.trace wants to see every op, and Dynamo refuses to run under it.
+        return (compiled if script_tracer() is None else call)(*args, **kwargs)
+
+    module._compiled_call_impl = run
+
+
+def is_compiled(module: torch.nn.Module) -> bool:
+    """Whether ``module.compile()`` was called."""
+    return module._compiled_call_impl is not None
+
+
+def uncompile(module: torch.nn.Module) -> None:
+    """Undo ``module.compile()``, for which PyTorch has no function."""
+    module._compiled_call_impl = None

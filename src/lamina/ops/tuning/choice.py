@@ -78,6 +78,27 @@ def choose(problem: Problem) -> str:
     return _choose(problem, get_numerics() == "strict", calibration.known_for(problem))
 
 
+def contenders(problem: Problem) -> tuple[str, ...]:
+    """Those that the cost model cannot tell from the fastest, the likeliest first.
+
+    It knows neither what follows the sum nor this moment's machine, so the clock may say otherwise.
+    PyTorch's op is always one of them.
+    """
+    known = calibration.known_for(problem)
+    is_strict = get_numerics() == "strict"
+    seconds = {
+        name: _seconds(name, problem, known)
+        for name in CANDIDATES
+        if serves(name, problem) and not (is_strict and name in WINOGRAD)
+    }
+    within = _DOUBT * min(seconds.values())
+    return tuple(
+        name
+        for name in sorted(seconds, key=seconds.__getitem__)
+        if seconds[name] <= within or name == "onednn"
+    )
+
+
 def passes(x: Tensor, weight: Tensor) -> tuple[Pass, ...]:
     """Those that a call on these tensors will ask for."""
     if not torch.is_grad_enabled():
@@ -117,6 +138,9 @@ def _why_no_kernel(name: str, groups: int) -> str | None:
 
 
 # ---- predictions, remembered: working them out takes longer than a small convolution ------------
+
+_DOUBT = 2.5
+"""A prediction that is that many times the least is not tried."""
 
 _TIE = 1.05
 """Predictions are no closer than that. A tie goes to the kernels, whose results are in ready

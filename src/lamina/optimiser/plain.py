@@ -1,4 +1,4 @@
-"""Which layer of torch.nn becomes which of lamina.nn, what stands against it, and how it is done.
+"""Which layer of lamina.nn is which of torch.nn, and how one becomes the other.
 
 A layer changes its class and keeps its identity: whoever holds it, its parameters or its hooks
 holds them afterwards too, as torch.nn's own lazy layers do when they learn their size.
@@ -11,13 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import UninitializedParameter
-from torch.nn.utils import parametrize
 
 from lamina import nn
 
-EXCHANGES: Mapping[type[torch.nn.Module], type[torch.nn.Module]] = {
+_OURS: Mapping[type[torch.nn.Module], type[torch.nn.Module]] = {
     plain: getattr(nn, plain.__name__)
     for plain in (
         torch.nn.Conv2d,
@@ -46,7 +44,7 @@ EXCHANGES: Mapping[type[torch.nn.Module], type[torch.nn.Module]] = {
 }
 
 PLAIN: Mapping[type[torch.nn.Module], type[torch.nn.Module]] = {
-    **{ours: plain for plain, ours in EXCHANGES.items()},
+    **{ours: plain for plain, ours in _OURS.items()},
     nn.DepthwiseConv2d: torch.nn.Conv2d,
     nn.PointwiseConv2d: torch.nn.Conv2d,
 }
@@ -54,74 +52,11 @@ PLAIN: Mapping[type[torch.nn.Module], type[torch.nn.Module]] = {
 _STATE = frozenset(vars(torch.nn.Module()))
 """What every module has: parameters, buffers, children, hooks, the mode."""
 
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
-
-def has_hooks(module: torch.nn.Module) -> bool:
-    """Whether somebody watches or changes what goes in or comes out."""
-    return any(getattr(module, name) for name in _HOOKS)
-
-
-def is_candidate(module: torch.nn.Module) -> bool:
-    """Whether a report should speak of it: a layer that does something, not what holds layers."""
-    if type(module) in (torch.nn.Identity, torch.nn.Sequential, nn.Sequential, torch.nn.ModuleList):
-        return False
-    return isinstance(module, tuple(EXCHANGES)) or next(module.children(), None) is None
-
-
-def obstacle(module: torch.nn.Module) -> str | None:
-    """Why this layer is left as it is; None where it can be exchanged."""
-    kind = type(module)
-    if kind not in EXCHANGES:
-        return _other_class(module)
-    if has_hooks(module):
-        return "it has hooks, which may count on torch.nn's own class"
-    if "forward" in vars(module):
-        return "its forward was replaced on the instance"
-    for name, parameter in module.named_parameters(recurse=False):
-        for own, plain in ((parameter, torch.nn.Parameter), (parameter.data, torch.Tensor)):
-            if type(own) is not plain:
-                return f"its {name} is a {type(own).__name__}"
-        if not parameter.is_floating_point():
-            return f"its {name} is {parameter.dtype}"
-    try:
-        fresh = _build(EXCHANGES[kind], module, kind)
-    except Exception as error:
-        return f"its arguments do not fit lamina.nn's: {error}"
-    for name, expected in fresh._parameters.items():
-        found = module._parameters.get(name)
-        if (found is None) != (expected is None):
-            return f"its {name} was set or removed after it was made"
-        if found is not None and expected is not None and found.shape != expected.shape:
-            return f"its {name} is {tuple(found.shape)}, its arguments say {tuple(expected.shape)}"
-    return None
-
-
-def _other_class(module: torch.nn.Module) -> str:
-    kind = type(module)
-    if kind.__module__.startswith("lamina."):
-        return "lamina's already"
-    if parametrize.is_parametrized(module):
-        return "its weight is parametrized"
-    if isinstance(module, LazyModuleMixin):
-        return "its size is not known yet: run the model once, then optimize"
-    if isinstance(module, torch.jit.ScriptModule):
-        return "compiled by torch.jit"
-    if kind.__module__.startswith("torch.ao."):
-        return "quantised"
-    for plain in EXCHANGES:
-        if isinstance(module, plain):
-            return f"a subclass of torch.nn.{plain.__name__}, which may compute something else"
-    if kind.__module__.startswith("torch."):
-        return f"lamina has no {kind.__name__}"
-    return "a module of the model's own"
-
-
-def exchange(module: torch.nn.Module, target: type[torch.nn.Module]) -> None:
-    """Make a layer of torch.nn one of lamina.nn, or the other way round; its tensors stay."""
-    plain = PLAIN.get(target, target)
-    before = _build(EXCHANGES[plain] if target is plain else plain, module, plain)
-    after = _build(target, module, plain)
+def make_plain(module: torch.nn.Module) -> None:
+    """Make a layer of lamina.nn one of torch.nn; its tensors stay."""
+    plain = PLAIN[type(module)]
+    before, after = _build(_OURS[plain], module, plain), _build(plain, module, plain)
     for name, buffer in module._buffers.items():
         if name in after._buffers or name not in before._buffers:
             after._buffers[name] = buffer
@@ -134,7 +69,7 @@ def exchange(module: torch.nn.Module, target: type[torch.nn.Module]) -> None:
         for name, value in vars(module).items()
         if name not in rebuilt and (name in _STATE or name not in vars(before))
     }
-    module.__class__ = target
+    module.__class__ = plain
     module.__dict__ = {**vars(after), **kept}
 
 
@@ -156,7 +91,7 @@ def inexpressible(module: torch.nn.Module) -> str | None:
     )
     if asymmetric or by_rule:
         return f"torch.nn.{plain.__name__} has no padding={padding!r} here"
-    ours, theirs = _build(EXCHANGES[plain], module, plain), _build(plain, module, plain)
+    ours, theirs = _build(_OURS[plain], module, plain), _build(plain, module, plain)
     for name in sorted(vars(ours).keys() - vars(theirs).keys()):
         if name.startswith("_") or name in _HOW:
             continue

@@ -1,0 +1,9 @@
+"""One pass over a captured graph: what belongs together runs as one op, chosen for its shapes.
+
+capture (Dynamo) -> nodes -> memory -> patterns -> rewrite -> layout -> steps, contest
+"""
+
+from lamina.graph.backend import Backend, backend
+from lamina.graph.report import Report, Row
+
+__all__ = ["Backend", "Report", "Row", "backend"]

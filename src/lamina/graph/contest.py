@@ -1,0 +1,74 @@
+"""Which of several ways computes a call soonest: timed once for each shape, and remembered.
+
+The cost model says which ways are worth trying; where it cannot tell them apart, the clock does.
+A choice holds for one machine, number of threads and numerics: all are in its key.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lamina.ops.runtime import native
+from lamina.ops.runtime.numerics import get_numerics
+
+__all__ = ["Key", "choices", "conditions", "fastest", "forget"]
+
+Key = tuple[Any, ...]
+"""What is computed, the shapes, and the conditions."""
+
+Way = Callable[..., Tensor]
+
+_LIMIT = 4096  # choices; the oldest goes first
+
+_ROUNDS = 3
+
+_LONG = 20e-3  # seconds: then one round tells enough
+
+choices: OrderedDict[Key, str] = OrderedDict()
+"""Those of this process, and those that were loaded."""
+
+
+def conditions() -> tuple[int, str, str | None]:
+    """What a choice depends on beside the shapes: threads, numerics, instruction set."""
+    return torch.get_num_threads(), get_numerics(), native.instruction_set()
+
+
+def fastest(key: Key, ways: Mapping[str, Way], arguments: tuple[Any, ...]) -> str:
+    """The name of the way that takes the least time, from memory or by the clock.
+
+    Args:
+        key: of the call.
+        ways: by name; the first one is taken where the clock cannot tell.
+        arguments: to try them with; none of the ways changes them.
+    """
+    known = choices.get(key)
+    if known in ways:
+        return known  # type: ignore[return-value]
+    if len(ways) == 1:
+        return next(iter(ways))
+    times = {name: float("inf") for name in ways}
+    for way in ways.values():
+        way(*arguments)
+    for _ in range(_ROUNDS):
+        for name, way in ways.items():
+            begin = perf_counter()
+            way(*arguments)
+            times[name] = min(times[name], perf_counter() - begin)
+        if sum(times.values()) > _LONG:
+            break
+    chosen = min(times, key=times.__getitem__)
+    choices[key] = chosen
+    while len(choices) > _LIMIT:
+        choices.popitem(last=False)
+    return chosen
+
+
+def forget() -> None:
+    """Choose anew from now on."""
+    choices.clear()

@@ -1,0 +1,180 @@
+"""Images lie channels-last inside of a graph, and as before wherever somebody could tell.
+
+The calls of lamina give channels-last images. PyTorch's ops that look at values alone pass that
+on; whatever looks at strides, and the graph's outputs, gets what was captured.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.fx import Graph, Node
+
+from lamina.graph import nodes
+from lamina.graph.rewrite import OURS
+
+__all__ = ["restore_strides"]
+
+_FUNCTIONS = frozenset(
+    (
+        operator.add,
+        operator.sub,
+        operator.mul,
+        operator.truediv,
+        operator.neg,
+        operator.iadd,
+        operator.isub,
+        operator.imul,
+        operator.itruediv,
+        operator.getitem,
+        operator.pow,
+        getattr,
+        torch.add,
+        torch.sub,
+        torch.mul,
+        torch.div,
+        torch.cat,
+        torch.concat,
+        torch.chunk,
+        torch.split,
+        torch.mean,
+        torch.sum,
+        torch.amax,
+        torch.sigmoid,
+        torch.tanh,
+        torch.exp,
+        torch.clamp,
+        torch.pow,
+        torch.sqrt,
+        torch.relu,
+        torch.relu_,
+        torch.sigmoid_,
+        torch.softmax,
+        torch.conv2d,
+        torch.conv_transpose2d,
+        F.batch_norm,
+        F.group_norm,
+        F.instance_norm,
+        F.interpolate,
+        F.pad,
+        F.dropout,
+        F.dropout2d,
+        F.relu,
+        F.relu6,
+        F.hardtanh,
+        F.silu,
+        F.gelu,
+        F.mish,
+        F.elu,
+        F.leaky_relu,
+        F.hardswish,
+        F.hardsigmoid,
+        F.softmax,
+        F.prelu,
+        F.softplus,
+        F.avg_pool2d,
+        F.max_pool2d,
+        F.adaptive_avg_pool2d,
+        F.adaptive_max_pool2d,
+    )
+)
+_METHODS = frozenset(
+    [
+        "add",
+        "add_",
+        "sub",
+        "sub_",
+        "mul",
+        "mul_",
+        "div",
+        "div_",
+        "mean",
+        "sum",
+        "amax",
+        "sigmoid",
+        "sigmoid_",
+        "tanh",
+        "relu",
+        "relu_",
+        "clamp",
+        "exp",
+        "pow",
+        "sqrt",
+        "softmax",
+        "chunk",
+        "split",
+        "size",
+        "dim",
+        "numel",
+        "float",
+        "detach",
+        "clone",
+    ]
+)
+
+
+def restore_strides(graph: Graph) -> int:
+    """Have who looks at strides read what was captured; return how many tensors are brought back.
+
+    Args:
+        graph: after it was rewritten.
+    """
+    moved: set[Node] = set()
+    back: dict[Node, Node] = {}
+    for node in graph.nodes:
+        sources = [n for n in node.all_input_nodes if n in moved]
+        if node.meta.get(OURS) or (sources and _looks_at_values(node)):
+            if any(_is_image(t) for t in _tensors(nodes.value(node))):
+                moved.add(node)
+            continue
+        for source in sources:
+            if source not in back:
+                strides = _strides(source)
+                if strides is None:
+                    continue
+                with graph.inserting_before(node):
+                    back[source] = graph.call_function(_in_strides, (source, strides))
+            node.replace_input_with(source, back[source])
+    return len(back)
+
+
+def _looks_at_values(node: Node) -> bool:
+    return (node.op == "call_function" and node.target in _FUNCTIONS) or (
+        node.op == "call_method" and node.target in _METHODS
+    )
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item)
+
+
+def _is_image(value: Tensor) -> bool:
+    return value.dim() == 4
+
+
+def _strides(node: Node) -> tuple[int, ...] | str | None:
+    """As numbers, or as a memory format where sizes are symbols; None for a tuple of tensors."""
+    value = nodes.value(node)
+    if not isinstance(value, Tensor):
+        return None
+    strides = value.stride()
+    if all(type(step) is int for step in strides) and all(type(s) is int for s in value.shape):
+        return strides
+    return "channels_last" if strides[1] == 1 else "contiguous_format"
+
+
+def _in_strides(x: Tensor, strides: tuple[int, ...] | str) -> Tensor:
+    if isinstance(strides, str):
+        return x.contiguous(memory_format=getattr(torch, strides))
+    if all(a == b for a, b, size in zip(x.stride(), strides, x.shape, strict=True) if size > 1):
+        return x
+    return x.new_empty_strided(x.shape, strides).copy_(x)

@@ -1,0 +1,406 @@
+"""What a node of a captured graph computes, whichever of PyTorch's or lamina's names it goes by.
+
+Dynamo writes a model down as it was called: ``F.relu``, ``torch.relu_``, ``x.relu()`` and a module
+of lamina.nn are four nodes of four forms. Here each becomes one description.
+"""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.fx import Node
+
+from lamina.ops.runtime.registration import OPS
+from lamina.theory import shapes
+from lamina.theory.shapes import Pair, ResolvedPadding
+
+__all__ = [
+    "Activation",
+    "Convolution",
+    "Normalization",
+    "Sum",
+    "activation",
+    "argument",
+    "convolution",
+    "is_image",
+    "is_plain",
+    "normalization",
+    "op_of",
+    "shape",
+    "sole_user",
+    "sum_of",
+    "value",
+]
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution without anything behind it but a bias."""
+
+    node: Node
+    x: Node
+    weight: Node
+    bias: Node | None
+    stride: Pair
+    padding: ResolvedPadding
+    dilation: Pair
+    groups: int
+
+    @property
+    def kernel_shape(self) -> tuple[int, ...]:
+        """(out channels, in channels of a group, height, width)."""
+        return shape(self.weight) or ()
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether each channel has one kernel of its own."""
+        outputs, inputs = self.kernel_shape[:2]
+        return inputs == 1 and outputs == self.groups and self.groups > 1
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether it is a product at every pixel."""
+        return (
+            self.kernel_shape[2:] == (1, 1)
+            and self.groups == 1
+            and self.stride == (1, 1)
+            and self.padding == ((0, 0), (0, 0))
+        )
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Batch normalisation."""
+
+    node: Node
+    x: Node
+    mean: Node | None
+    variance: Node | None
+    weight: Node | None
+    bias: Node | None
+    training: bool
+    momentum: float
+    eps: float
+
+    @property
+    def is_affine(self) -> bool:
+        """Whether it is a scale and a shift of each channel: by running statistics."""
+        return not self.training and self.mean is not None and self.variance is not None
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation that the kernels know, under their name."""
+
+    node: Node
+    x: Node
+    name: str
+    negative_slope: float = 0.01
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Of two images of one shape."""
+
+    node: Node
+    left: Node
+    right: Node
+    is_inplace: bool
+
+    def other(self, node: Node) -> Node:
+        """What is added to ``node``."""
+        return self.right if node is self.left else self.left
+
+
+# ---- looking at a node --------------------------------------------------------------------------
+
+
+def value(node: Node) -> Any:
+    """The fake tensor, number or tuple that stood here while the graph was captured."""
+    return node.meta.get("example_value")
+
+
+def shape(node: Any) -> tuple[int, ...] | None:
+    """Of a tensor; an extent may be a symbol."""
+    found = value(node) if isinstance(node, Node) else None
+    return tuple(found.shape) if isinstance(found, torch.Tensor) else None
+
+
+def is_plain(node: Any) -> bool:
+    """Whether it is a tensor that kernels take: float32, on the CPU, strided."""
+    found = value(node) if isinstance(node, Node) else None
+    return (
+        isinstance(found, torch.Tensor)
+        and found.dtype is torch.float32
+        and found.device.type == "cpu"
+        and found.layout is torch.strided
+    )
+
+
+def is_image(node: Any) -> bool:
+    """Whether it is a batch of images that kernels take."""
+    return is_plain(node) and len(shape(node) or ()) == 4
+
+
+def sole_user(node: Node) -> Node | None:
+    """The one node that reads it, where there is no other."""
+    return next(iter(node.users)) if len(node.users) == 1 else None
+
+
+def op_of(node: Node) -> str | None:
+    """The name of lamina's op that a node calls; None for PyTorch's."""
+    if node.op != "call_function" or getattr(node.target, "namespace", None) != "lamina":
+        return None
+    name = str(node.target).split(".")[1]
+    return name if name in OPS else None
+
+
+_MISSING = object()
+
+
+def argument(node: Node, name: str, position: int, default: Any = None) -> Any:
+    """An argument by its name or its position."""
+    if len(node.args) > position:
+        return node.args[position]
+    return node.kwargs.get(name, default)
+
+
+def _named(node: Node, names: str) -> dict[str, Any]:
+    """Those that were given."""
+    given = dict(zip(names.split(), node.args, strict=False))
+    return {**given, **node.kwargs}
+
+
+def _is_call(node: Node, *targets: Callable[..., Any]) -> bool:
+    return node.op == "call_function" and node.target in targets
+
+
+def _is_method(node: Node, *names: str) -> bool:
+    return node.op == "call_method" and node.target in names
+
+
+def _pair(value: Any) -> Pair | None:
+    both = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    both = both * 2 if len(both) == 1 else both
+    return both if len(both) == 2 and all(type(v) is int for v in both) else None  # type: ignore[return-value]
+
+
+# ---- convolution --------------------------------------------------------------------------------
+
+
+def convolution(node: Node) -> Convolution | None:
+    """The convolution that a node is, with zeros that were padded in front of it."""
+    if _is_call(node, torch.conv2d):
+        found = _torch_convolution(node)
+    elif op_of(node) == "conv2d":
+        found = _lamina_convolution(node)
+    elif op_of(node) == "depthwise_conv2d":
+        found = _lamina_depthwise(node)
+    else:
+        return None
+    if found is None or not (is_image(found.x) and is_image(found.weight) and is_image(node)):
+        return None
+    if found.bias is not None and not is_plain(found.bias):
+        return None
+    return _with_border(found)
+
+
+def _torch_convolution(node: Node) -> Convolution | None:
+    given = _named(node, "input weight bias stride padding dilation groups")
+    stride, dilation = _pair(given.get("stride", 1)), _pair(given.get("dilation", 1))
+    padding, groups = given.get("padding", 0), given.get("groups", 1)
+    kernel = shape(given["weight"])
+    if stride is None or dilation is None or kernel is None or len(kernel) != 4:
+        return None
+    if isinstance(padding, str):
+        if padding == "same" and stride != (1, 1):
+            return None
+        resolved = shapes.resolve_padding(padding, kernel[2:], kernel[2:], stride, dilation)
+    else:
+        both = _pair(padding)
+        if both is None:
+            return None
+        resolved = ((both[0], both[0]), (both[1], both[1]))
+    x, weight, bias = given["input"], given["weight"], given.get("bias")
+    return Convolution(node, x, weight, bias, stride, resolved, dilation, groups)
+
+
+def _lamina_convolution(node: Node) -> Convolution | None:
+    a = OPS["conv2d"].named(node.args)
+    if a.activation != "none" or a.algorithm != "auto":
+        return None
+    if any(t is not None for t in (a.scale, a.mean, a.variance, a.addend)):
+        return None
+    return _from_op(node, a, a.groups)
+
+
+def _lamina_depthwise(node: Node) -> Convolution | None:
+    a = OPS["depthwise_conv2d"].named(node.args)
+    if a.activation != "none" or any(t is not None for t in (a.scale, a.mean, a.variance)):
+        return None
+    inputs = shape(a.x)
+    return _from_op(node, a, inputs[1]) if inputs and len(inputs) == 4 else None
+
+
+def _from_op(node: Node, a: Any, groups: int) -> Convolution | None:
+    if not all(type(side) is int for side in a.padding):
+        return None
+    top, bottom, left, right = a.padding
+    padding = ((top, bottom), (left, right))
+    return Convolution(
+        node, a.x, a.weight, a.shift, tuple(a.stride), padding, tuple(a.dilation), groups
+    )
+
+
+def _with_border(found: Convolution) -> Convolution:
+    """Zeros that ``F.pad`` writes around the image are padding, where nobody else reads them."""
+    node = found.x
+    if not _is_call(node, F.pad, torch._C._nn.pad) or sole_user(node) is not found.node:
+        return found
+    given = _named(node, "input pad mode value")
+    sides = given["pad"]
+    zeros = given.get("mode", "constant") == "constant" and not given.get("value")
+    if not zeros or len(sides) != 4 or not all(type(s) is int and s >= 0 for s in sides):
+        return found
+    left, right, top, bottom = sides
+    (own_top, own_bottom), (own_left, own_right) = found.padding
+    padding = ((own_top + top, own_bottom + bottom), (own_left + left, own_right + right))
+    return Convolution(
+        found.node,
+        given["input"],
+        found.weight,
+        found.bias,
+        found.stride,
+        padding,
+        found.dilation,
+        found.groups,
+    )
+
+
+# ---- what follows one ---------------------------------------------------------------------------
+
+
+def normalization(node: Node) -> Normalization | None:
+    """The batch normalisation that a node is."""
+    if _is_call(node, F.batch_norm):
+        given = _named(node, "input running_mean running_var weight bias training momentum eps")
+        training, momentum = given.get("training", False), given.get("momentum", 0.1)
+        eps, x = given.get("eps", 1e-5), given["input"]
+        tensors = [given.get(n) for n in ("running_mean", "running_var", "weight", "bias")]
+    elif op_of(node) == "batch_norm_inference":
+        a = OPS["batch_norm_inference"].named(node.args)
+        if a.activation != "none":
+            return None
+        training, momentum, eps, x = False, 0.1, a.eps, a.x
+        tensors = [a.mean, a.variance, a.weight, a.bias]
+    else:
+        return None
+    if type(momentum) is not float or not all(t is None or is_plain(t) for t in (x, *tensors)):
+        return None
+    return Normalization(node, x, *tensors, training, momentum, eps)
+
+
+_FUNCTIONS: dict[Callable[..., Any], str] = {
+    F.relu: "relu",
+    F.relu_: "relu",
+    torch.relu: "relu",
+    torch.relu_: "relu",
+    F.relu6: "relu6",
+    F.silu: "silu",
+    F.hardswish: "hardswish",
+    F.leaky_relu: "leaky_relu",
+    F.leaky_relu_: "leaky_relu",
+}
+_METHODS = {"relu": "relu", "relu_": "relu"}
+
+
+def activation(node: Node) -> Activation | None:
+    """The activation that a node is; None for one that no kernel applies."""
+    if node.op == "call_method" and node.target in _METHODS:
+        return Activation(node, node.args[0], _METHODS[node.target])  # type: ignore[arg-type, index]
+    if node.op != "call_function" or (not node.args and "input" not in node.kwargs):
+        return None
+    x = argument(node, "input", 0)
+    if node.target in (F.hardtanh, F.hardtanh_):
+        low, high = argument(node, "min_val", 1, -1.0), argument(node, "max_val", 2, 1.0)
+        return Activation(node, x, "relu6") if (low, high) == (0.0, 6.0) else None
+    name = _FUNCTIONS.get(node.target)  # type: ignore[arg-type]
+    if name == "leaky_relu":
+        return Activation(node, x, name, float(argument(node, "negative_slope", 1, 0.01)))
+    return None if name is None else Activation(node, x, name)
+
+
+def sum_of(node: Node) -> Sum | None:
+    """The sum of two images of one shape that a node is."""
+    inplace = _is_call(node, operator.iadd) or _is_method(node, "add_")
+    if not inplace and not _is_call(node, operator.add, torch.add) and not _is_method(node, "add"):
+        return None
+    if len(node.args) != 2 or node.kwargs.get("alpha", 1) != 1 or "out" in node.kwargs:
+        return None
+    left, right = node.args
+    if not (is_image(left) and is_image(right)) or left is right:
+        return None
+    if shape(left) != shape(right):
+        return None
+    return Sum(node, left, right, inplace)  # type: ignore[arg-type]
+
+
+# ---- in place -----------------------------------------------------------------------------------
+
+_INPLACE_OPERATORS = frozenset(
+    getattr(operator, name)
+    for name in [
+        "iadd",
+        "isub",
+        "imul",
+        "itruediv",
+        "ifloordiv",
+        "imod",
+        "ipow",
+        "iand",
+        "ior",
+        "ixor",
+        "ilshift",
+        "irshift",
+        "imatmul",
+        "setitem",
+    ]
+)
+
+
+def written(node: Node) -> tuple[Node, ...]:
+    """The tensors that a node changes."""
+    targets: list[Any] = [node.kwargs.get("out")]
+    if node.op == "call_method":
+        name = str(node.target)
+        if (name.endswith("_") and not name.endswith("__")) or name == "__setitem__":
+            targets.append(node.args[0])
+    elif node.op == "call_function":
+        name = getattr(node.target, "__name__", "")
+        if node.target in _INPLACE_OPERATORS or (name.endswith("_") and not name.endswith("__")):
+            targets.append(node.args[0] if node.args else node.kwargs.get("input"))
+        else:
+            position = _position_of_inplace(node.target)  # type: ignore[arg-type]
+            if position is not None and argument(node, "inplace", position, False):
+                targets.append(argument(node, "input", 0))
+        if node.target is F.batch_norm and argument(node, "training", 5, False):
+            targets += [argument(node, n, i) for i, n in ((1, "running_mean"), (2, "running_var"))]
+        schema = getattr(node.target, "_schema", None)
+        if schema is not None and schema.is_mutable:
+            targets += node.all_input_nodes
+    return tuple(target for target in targets if isinstance(target, Node))
+
+
+@lru_cache(maxsize=1024)
+def _position_of_inplace(function: Callable[..., Any]) -> int | None:
+    try:
+        return list(inspect.signature(function).parameters).index("inplace")
+    except (TypeError, ValueError):
+        return None
