@@ -6,8 +6,10 @@
 #include <array>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "bindings.h"
+#include "finish.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -50,17 +52,23 @@ void bind_conv2d(nb::module_& module) {
   module.def(
       "conv2d_forward",
       [](const std::string& algorithm, Floats x, Floats weight, Strides strides, Floats scale,
-         Floats shift, Extents extents, Pair size, Pair output_size, Pair kernel_size, Pair stride,
-         Pair padding_before, Pair dilation, int activation, float negative_slope, Floats y) {
+         Floats shift, Floats mean, Floats variance, Floats addend, double eps, Extents extents,
+         Pair size, Pair output_size, Pair kernel_size, Pair stride, Pair padding_before,
+         Pair dilation, int activation, float negative_slope, Floats y) {
+        std::vector<float> folded;
+        Finish finish = finish_of({scale, shift, mean, variance}, extents[2], eps,
+                                  epilogue_of(activation, negative_slope), folded);
+        finish.addend = {addend, y};
         passes(algorithm, kernel_size, stride)
             .forward(
                 x, filter<const float>(weight, strides),
                 shape_of(extents, size, output_size, kernel_size, stride, padding_before, dilation),
-                {scale, shift, {static_cast<Activation>(activation), negative_slope}}, y);
+                finish, y);
       },
       "algorithm"_a, "x"_a, "weight"_a, "weight_strides"_a, "scale"_a.none(), "shift"_a.none(),
-      "extents"_a, "size"_a, "output_size"_a, "kernel_size"_a, "stride"_a, "padding_before"_a,
-      "dilation"_a, "activation"_a, "negative_slope"_a, "y"_a, Unlocked());
+      "mean"_a.none(), "variance"_a.none(), "addend"_a.none(), "eps"_a, "extents"_a, "size"_a,
+      "output_size"_a, "kernel_size"_a, "stride"_a, "padding_before"_a, "dilation"_a,
+      "activation"_a, "negative_slope"_a, "y"_a, Unlocked());
   module.def(
       "conv2d_input_gradient",
       [](const std::string& algorithm, Floats dy, Floats weight, Strides strides, Extents extents,

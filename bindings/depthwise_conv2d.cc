@@ -3,8 +3,10 @@
 #include <nanobind/stl/array.h>
 
 #include <array>
+#include <vector>
 
 #include "bindings.h"
+#include "finish.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -28,18 +30,23 @@ static Shape shape_of(std::array<int64_t, 3> extents, Pair size, Pair output_siz
 void bind_depthwise_conv2d(nb::module_& module) {
   module.def(
       "depthwise_conv2d_forward",
-      [](Floats x, Floats weight, Floats bias, std::array<int64_t, 3> extents, Pair size,
-         Pair output_size, Pair kernel_size, Pair stride, Pair padding_before, Pair dilation,
-         bool channels_last, int activation, float negative_slope, Floats y) {
+      [](Floats x, Floats weight, Floats scale, Floats shift, Floats mean, Floats variance,
+         double eps, std::array<int64_t, 3> extents, Pair size, Pair output_size, Pair kernel_size,
+         Pair stride, Pair padding_before, Pair dilation, bool channels_last, int activation,
+         float negative_slope, Floats y) {
+        const Shape shape = shape_of(extents, size, output_size, kernel_size, stride,
+                                     padding_before, dilation, channels_last);
+        std::vector<float> folded;
         kernels(active_isa())
-            .forward(x, weight, bias,
-                     shape_of(extents, size, output_size, kernel_size, stride, padding_before,
-                              dilation, channels_last),
-                     {static_cast<Activation>(activation), negative_slope}, y);
+            .forward(x, weight, shape,
+                     finish_of({scale, shift, mean, variance}, shape.outputs(), eps,
+                               epilogue_of(activation, negative_slope), folded),
+                     y);
       },
-      "x"_a, "weight"_a, "bias"_a.none(), "extents"_a, "size"_a, "output_size"_a, "kernel_size"_a,
-      "stride"_a, "padding_before"_a, "dilation"_a, "channels_last"_a, "activation"_a,
-      "negative_slope"_a, "y"_a, Unlocked());
+      "x"_a, "weight"_a, "scale"_a.none(), "shift"_a.none(), "mean"_a.none(), "variance"_a.none(),
+      "eps"_a, "extents"_a, "size"_a, "output_size"_a, "kernel_size"_a, "stride"_a,
+      "padding_before"_a, "dilation"_a, "channels_last"_a, "activation"_a, "negative_slope"_a,
+      "y"_a, Unlocked());
   module.def(
       "depthwise_conv2d_backward",
       [](Floats x, Floats dy, Floats weight, Floats bias, std::array<int64_t, 3> extents, Pair size,
@@ -50,8 +57,8 @@ void bind_depthwise_conv2d(nb::module_& module) {
             .backward(x, dy, weight, bias,
                       shape_of(extents, size, output_size, kernel_size, stride, padding_before,
                                dilation, channels_last),
-                      {static_cast<Activation>(activation), negative_slope}, gradient_x,
-                      gradient_weight, gradient_bias);
+                      epilogue_of(activation, negative_slope), gradient_x, gradient_weight,
+                      gradient_bias);
       },
       "x"_a, "dy"_a, "weight"_a, "bias"_a.none(), "extents"_a, "size"_a, "output_size"_a,
       "kernel_size"_a, "stride"_a, "padding_before"_a, "dilation"_a, "channels_last"_a,

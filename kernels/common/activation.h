@@ -18,17 +18,28 @@ struct Epilogue {
   float negative_slope;  // of leaky_relu
 };
 
-// activation(scale[c] sum + shift[c]) of every channel c; null stands for a scale of 1 and a shift
-// of 0. A bias is a shift, a batch normalisation by its running statistics is both.
+// What is added to a result, element by element: a tensor that is laid out as the result is, found
+// by an address in that.
+struct Addend {
+  const float *data = nullptr, *result = nullptr;  // their first elements; null for no addend
+
+  explicit operator bool() const { return data; }
+  const float* at(const float* to) const { return data + (to - result); }
+};
+
+// activation(scale[c] sum + shift[c] + addend) of every channel c; null stands for a scale of 1, a
+// shift of 0 and no addend. A bias is a shift, a batch normalisation by its running statistics is
+// scale and shift, a residual connection is an addend.
 struct Finish {
   const float *scale, *shift;
   Epilogue epilogue;
+  Addend addend = {};
 
   bool changes_nothing() const {
-    return !scale && !shift && epilogue.activation == Activation::none;
+    return !scale && !shift && !addend && epilogue.activation == Activation::none;
   }
   Finish from(int64_t channel) const {
-    return {scale ? scale + channel : nullptr, shift ? shift + channel : nullptr, epilogue};
+    return {scale ? scale + channel : nullptr, shift ? shift + channel : nullptr, epilogue, addend};
   }
 };
 

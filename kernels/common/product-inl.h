@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "common/activation.h"
 #include "common/prefetch.h"
 #include "common/vector.h"
 
@@ -23,10 +24,12 @@ inline constexpr int block_vectors = 2;
 inline constexpr int block_rows = 6;
 inline constexpr int64_t panel = block_vectors * lanes;  // columns
 
-// What becomes of a sum before it leaves its register: scale * sum + shift, between low and high.
+// What becomes of a sum before it leaves its register: scale * sum + shift + addend, between low
+// and high.
 struct Clamp {
   const float *scale, *shift;  // per column; null for 1 and 0
   float low, high;
+  Addend addend = {};  // laid out as c
 };
 
 // Rows of b and of c, of whole registers.
@@ -38,6 +41,8 @@ struct Columns {
   bool add;  // to what c holds
   const Clamp* clamp = nullptr;
   bool far = false;  // c lies past the first cache: a block's stores would wait for its lines
+
+  bool has_addend() const { return clamp && clamp->addend; }
 };
 
 template <int Rows, int Vectors>
@@ -67,17 +72,23 @@ struct Sums {
 
   // What c holds is added last: a long sum is one of shorter ones, whose errors do not add up.
   [[gnu::always_inline]] void write(const Columns& columns) const {
+    columns.has_addend() ? write<true>(columns) : write<false>(columns);
+  }
+
+ private:
+  template <bool HasAddend>
+  [[gnu::always_inline]] void write(const Columns& columns) const {
     for_sums(columns, [&](int r, int v, float* to) {
       const Vector total = columns.add ? sum[r][v] + load(to) : sum[r][v];
       if (!columns.clamp) return store(to, total);
       const Clamp& clamp = *columns.clamp;
       Vector value = clamp.scale ? total * load(clamp.scale + v * lanes) : total;
       if (clamp.shift) value += load(clamp.shift + v * lanes);
+      if constexpr (HasAddend) value += load(clamp.addend.at(to));
       store(to, at_most(at_least(value, clamp.low), clamp.high));
     });
   }
 
- private:
   template <typename Body>
   [[gnu::always_inline]] static void for_sums(const Columns& columns, const Body& body) {
 #pragma GCC unroll 8
@@ -108,7 +119,11 @@ template <int Rows, int Vectors>
       for (int r = 0; r < Rows; ++r)
         __builtin_prefetch(a.next[s * block_rows + r] + a.offset + k * a.step);
       if (columns.far && k < Vectors * lanes)
-        for (int r = 0; r < Rows; ++r) prefetch_to_write(columns.c + r * columns.c_stride + k);
+        for (int r = 0; r < Rows; ++r) {
+          const float* const to = columns.c + r * columns.c_stride + k;
+          prefetch_to_write(to);
+          if (columns.has_addend()) prefetch(columns.clamp->addend.at(to));
+        }
       const int64_t end = std::min(k + line, a.depth) * a.step;
       for (int64_t at = k * a.step; at < end; at += a.step, b += columns.b_stride)
         sums.add(b, [&](int r) { return rows[r][at]; });

@@ -5,8 +5,8 @@
 // x zero outside of the image. With G groups output m of group g sees the inputs of that group.
 // A dense layer is the case of one image, one row, one tap.
 //
-// Images are dense and channels-last, channels vary fastest, but where it says NCHW. No extent is
-// zero; tensors do not overlap.
+// Images are dense and channels-last, channels vary fastest, but where it says NCHW; so is what is
+// added to y. No extent is zero; what is written overlaps nothing.
 #pragma once
 
 #include <cstdint>

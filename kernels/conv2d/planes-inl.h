@@ -103,10 +103,12 @@ class PlaneWorker {
 
   void finish_plane(const float* from, int64_t count, int64_t channel, float* to) const {
     const Vector scale = broadcast(finish_.scale ? finish_.scale[channel] : 1.f);
+    const float* const addend = finish_.addend ? finish_.addend.at(to) : nullptr;
     with_activation(finish_.epilogue.activation, [&]<Activation A>() {
       for_registers(count, [&](int64_t at, auto part) {
         Vector v = load(from + at, part) * scale;
         if (finish_.shift) v += broadcast(finish_.shift[channel]);
+        if (addend) v += load(addend + at, part);
         store(to + at, activate<A>(v, finish_.epilogue.negative_slope), part);
       });
     });

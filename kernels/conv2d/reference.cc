@@ -51,9 +51,10 @@ void forward(const float* x, Filter<const float> w, const Shape& shape, const Fi
   for (size_t at = 0; at < sums.size(); ++at) {
     const int64_t row = Planar ? shape.positions() / shape.images : 1;
     const int64_t m = static_cast<int64_t>(at) / row % shape.outputs;
-    const double scaled = (finish.scale ? finish.scale[m] : 1.) * sums[at];
-    y[at] = static_cast<float>(
-        activate(scaled + (finish.shift ? finish.shift[m] : 0.), finish.epilogue));
+    double z = (finish.scale ? finish.scale[m] : 1.) * sums[at];
+    if (finish.shift) z += finish.shift[m];
+    if (finish.addend) z += *finish.addend.at(y + at);
+    y[at] = static_cast<float>(activate(z, finish.epilogue));
   }
 }
 

@@ -62,31 +62,54 @@ void compare(const char* algorithm, const Passes& tested, const Case& c, int mis
   const int64_t x_size = shape.pixels() * c.inputs, y_size = shape.positions() * c.outputs;
   const int64_t per_output = shape.group_inputs() * shape.taps();
   Buffer x(x_size, misalignment), w(c.outputs * per_output, misalignment), scale(c.outputs),
-      shift(c.outputs, misalignment), dy(y_size, misalignment);
-  for (Buffer* buffer : {&x, &w, &scale, &shift, &dy}) buffer->fill_normal(random);
+      shift(c.outputs, misalignment), dy(y_size, misalignment), addend(y_size, 5);
+  for (Buffer* buffer : {&x, &w, &scale, &shift, &dy, &addend}) buffer->fill_normal(random);
   const std::string what = describe(algorithm, c);
-  const Finish finish = {scale.data(), shift.data(), {Activation::leaky_relu, 0.1f}};
-  const auto run = [&](const Passes& passes, bool channels_last_weight, bool finished, Buffer& y,
-                       Buffer& dx, Buffer& dw) {
+  // With and without a tensor that is added; what the sums' registers clamp, and what is done
+  // after.
+  const auto finish = [&](int number, Buffer& y) -> Finish {
+    const Addend beside = {addend.data(), y.data()};
+    switch (number) {
+      case 0:
+        return {};
+      case 1:
+        return {nullptr, nullptr, {}, beside};
+      case 2:
+        return {scale.data(), shift.data(), {Activation::leaky_relu, 0.1f}, beside};
+      default:
+        return {nullptr, shift.data(), {Activation::relu, 0.f}, number == 3 ? beside : Addend{}};
+    }
+  };
+  const auto filter_of = [&](bool channels_last_weight) {
     const int64_t inputs = shape.group_inputs(), taps = shape.taps(), columns = c.taps[1];
-    const auto filter = [&](auto* data) {
+    return [=](auto* data) {
       using T = std::remove_pointer_t<decltype(data)>;
       if (channels_last_weight) return Filter<T>{data, per_output, 1, columns * inputs, inputs};
       return Filter<T>{data, per_output, taps, columns, 1};
     };
-    const float* weight = w.data();
-    passes.forward(x.data(), filter(weight), shape, finished ? finish : Finish{}, y.data());
+  };
+  const float* const weight = w.data();
+  const auto run = [&](const Passes& passes, bool channels_last_weight, Buffer& dx, Buffer& dw) {
+    const auto filter = filter_of(channels_last_weight);
     passes.input_gradient(dy.data(), filter(weight), shape, dx.data());
     passes.weight_gradient(x.data(), dy.data(), shape, filter(dw.data()));
   };
+  // Relative to the root of the number of terms, which is the size of a typical sum.
+  const auto typical = [](int64_t terms) { return std::sqrt(static_cast<double>(terms)); };
+  for (int number = 0; number < 5; ++number) {
+    Buffer y(y_size, misalignment), expected_y(y_size);
+    const auto filter = filter_of(number % 2);
+    tested.forward(x.data(), filter(weight), shape, finish(number, y), y.data());
+    truth.forward(x.data(), filter(weight), shape, finish(number, expected_y), expected_y.data());
+    test::expect_close(y, expected_y, tolerance,
+                       "output, finish " + std::to_string(number) + ", " + what,
+                       typical(per_output));
+  }
   for (bool channels_last_weight : {false, true}) {
-    Buffer y(y_size, misalignment), dx(x_size, misalignment), dw(w.size(), misalignment);
-    Buffer expected_y(y_size), expected_dx(x_size), expected_dw(w.size());
-    run(tested, channels_last_weight, channels_last_weight, y, dx, dw);
-    run(truth, channels_last_weight, channels_last_weight, expected_y, expected_dx, expected_dw);
-    // Relative to the root of the number of terms, which is the size of a typical sum.
-    const auto typical = [](int64_t terms) { return std::sqrt(static_cast<double>(terms)); };
-    test::expect_close(y, expected_y, tolerance, "output, " + what, typical(per_output));
+    Buffer dx(x_size, misalignment), dw(w.size(), misalignment);
+    Buffer expected_dx(x_size), expected_dw(w.size());
+    run(tested, channels_last_weight, dx, dw);
+    run(truth, channels_last_weight, expected_dx, expected_dw);
     test::expect_close(dx, expected_dx, tolerance, "input's gradient, " + what,
                        typical(shape.group_outputs() * shape.taps()));
     test::expect_close(dw, expected_dw, gradient_tolerance, "weight's gradient, " + what,

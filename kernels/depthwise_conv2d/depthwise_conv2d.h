@@ -1,6 +1,6 @@
 // Depthwise convolution, each channel c with `multiplier` kernels of its own:
 //
-//   y[n, c*M + m, i, j] = activation(bias[c*M + m] + sum over u, v of
+//   y[n, c*M + m, i, j] = finish(sum over u, v of
 //       weight[c*M + m, u, v] * x[n, c, i*stride - before + u*dilation, the same of j and v])
 //
 // A tap outside the image counts for nothing, whatever its weight. Tensors are dense, NCHW or
@@ -25,11 +25,12 @@ struct Shape {
 };
 
 struct Kernels {
-  // bias may be null: 0.
-  void (*forward)(const float* x, const float* weight, const float* bias, const Shape& shape,
-                  Epilogue epilogue, float* y);
+  // The finish adds no tensor.
+  void (*forward)(const float* x, const float* weight, const Shape& shape, const Finish& finish,
+                  float* y);
 
-  // Gradients of what is asked for, null where it is not. The activation's input is recomputed.
+  // Of activation(sum + bias), where null stands for 0: gradients of what is asked for, null where
+  // it is not. The activation's input is recomputed.
   void (*backward)(const float* x, const float* dy, const float* weight, const float* bias,
                    const Shape& shape, Epilogue epilogue, float* gradient_x, float* gradient_weight,
                    float* gradient_bias);

@@ -10,6 +10,17 @@
 
 namespace lamina::depthwise_conv2d::LAMINA_ISA {
 
+// The weights times each channel's scale, in `scaled`, for they are few; as they are where there is
+// none.
+inline const float* scaled_weight(const float* weight, const float* scale, int64_t channels,
+                                  int64_t taps, std::vector<float>& scaled) {
+  if (!scale) return weight;
+  scaled.assign(weight, weight + channels * taps);
+  for (int64_t channel = 0; channel < channels; ++channel)
+    for (int64_t tap = 0; tap < taps; ++tap) scaled[channel * taps + tap] *= scale[channel];
+  return scaled.data();
+}
+
 // Tap u of a phase is tap first + u * stride of the window.
 struct TapsOf {
   int64_t first, stride;

@@ -49,11 +49,13 @@ double preactivation(const float* x, const float* weight, const float* bias, con
   return z;
 }
 
-void forward(const float* x, const float* weight, const float* bias, const Shape& shape,
-             Epilogue epilogue, float* y) {
+void forward(const float* x, const float* weight, const Shape& shape, const Finish& finish,
+             float* y) {
   for_each_output(shape, [&](int64_t n, int64_t o, int64_t i, int64_t j, int64_t at) {
-    y[at] =
-        static_cast<float>(activate(preactivation(x, weight, bias, shape, n, o, i, j), epilogue));
+    double z = preactivation(x, weight, nullptr, shape, n, o, i, j);
+    if (finish.scale) z *= finish.scale[o];
+    if (finish.shift) z += finish.shift[o];
+    y[at] = static_cast<float>(activate(z, finish.epilogue));
   });
 }
 

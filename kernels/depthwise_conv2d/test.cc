@@ -37,15 +37,20 @@ void compare(const Kernels& tested, const Shape& shape, Epilogue epilogue = {},
   const int64_t outputs =
       shape.images * shape.outputs() * shape.vertical.output_size * shape.horizontal.output_size;
   Buffer x(inputs, misalignment), dy(outputs, misalignment),
-      weight(shape.outputs() * shape.taps(), misalignment), bias(shape.outputs(), misalignment);
-  for (Buffer* buffer : {&x, &dy, &weight, &bias}) buffer->fill_normal(random);
+      weight(shape.outputs() * shape.taps(), misalignment), bias(shape.outputs(), misalignment),
+      scale(shape.outputs());
+  for (Buffer* buffer : {&x, &dy, &weight, &bias, &scale}) buffer->fill_normal(random);
   const float* b = with_bias ? bias.data() : nullptr;
   const std::string what = describe(shape, epilogue, misalignment);
 
-  Buffer y(outputs, misalignment), expected_y(outputs);
-  tested.forward(x.data(), weight.data(), b, shape, epilogue, y.data());
-  reference.forward(x.data(), weight.data(), b, shape, epilogue, expected_y.data());
-  test::expect_close(y, expected_y, 2e-6, "output, " + what, 1.0);
+  const float* const scales[] = {nullptr, scale.data()};
+  for (const float* s : scales) {
+    Buffer y(outputs, misalignment), expected_y(outputs);
+    const Finish finish = {s, b, epilogue};
+    tested.forward(x.data(), weight.data(), shape, finish, y.data());
+    reference.forward(x.data(), weight.data(), shape, finish, expected_y.data());
+    test::expect_close(y, expected_y, 2e-6, (s ? "scaled output, " : "output, ") + what, 1.0);
+  }
 
   Buffer dx(inputs, misalignment), dweight(weight.size(), misalignment), dbias(bias.size()),
       expected_dx(inputs), expected_dweight(weight.size()), expected_dbias(bias.size());

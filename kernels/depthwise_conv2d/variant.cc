@@ -58,8 +58,12 @@ bool should_stream(const float* tensor, const Shape& shape, int64_t channels, in
   return tensor && fits && bytes >= cached_bytes && is_aligned(tensor);
 }
 
-void forward(const float* x, const float* weight, const float* bias, const Shape& shape,
-             Epilogue epilogue, float* y) {
+void forward(const float* x, const float* weight, const Shape& shape, const Finish& finish,
+             float* y) {
+  const float* const bias = finish.shift;
+  const Epilogue epilogue = finish.epilogue;
+  std::vector<float> scaled;
+  weight = scaled_weight(weight, finish.scale, shape.outputs(), shape.taps(), scaled);
   if (goes_by_planes(shape, weight)) return forward_planes(x, weight, bias, shape, epilogue, y);
   const Plan plan(shape, weight, bias, false);
   const Activator activator(epilogue);

@@ -5,7 +5,8 @@
 //   y[n, q, m] = finish(sum over k of project[m, k] d[n, q, k]) + x[n, q, m] if shortcut
 //
 // e, zero outside of the image, and d are made some rows at a time and never written to memory.
-// Images are dense and channels-last. No extent is zero; y overlaps nothing.
+// Images are dense and channels-last. No extent is zero; y overlaps nothing. A finish adds no
+// tensor.
 #pragma once
 
 #include <cstdint>

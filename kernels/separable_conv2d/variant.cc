@@ -21,18 +21,6 @@ namespace depthwise = depthwise_conv2d::LAMINA_ISA;
 // makes some pixels once more, and the rows of d should stay in the second cache.
 constexpr int64_t band_positions = 256;
 
-// The depthwise kernel's plan, its weights scaled beforehand: they are few.
-depthwise::Plan plan_of(const Depthwise& layer, const Shape& s, std::vector<float>& scaled) {
-  const int64_t taps = s.vertical.taps * s.horizontal.taps;
-  scaled.assign(layer.weight, layer.weight + s.middle * taps);
-  if (layer.finish.scale)
-    for (int64_t channel = 0; channel < s.middle; ++channel)
-      for (int64_t tap = 0; tap < taps; ++tap)
-        scaled[channel * taps + tap] *= layer.finish.scale[channel];
-  return depthwise::Plan({s.images, s.middle, 1, s.vertical, s.horizontal, true}, scaled.data(),
-                         layer.finish.shift, false);
-}
-
 // What all threads share.
 struct Shared {
   const float* x;
@@ -190,7 +178,12 @@ void forward_by_rows(const float* x, const Pointwise& expand, const Depthwise& l
   const int64_t most_rows = std::max<int64_t>(1, std::min(height, share_of(rows, 0, threads).end));
   const int64_t band_rows = std::clamp<int64_t>((band_positions + width - 1) / width, 1, most_rows);
   std::vector<float> scaled;
-  const depthwise::Plan plan = plan_of(layer, shape, scaled);
+  const float* const weight =
+      depthwise::scaled_weight(layer.weight, layer.finish.scale, shape.middle,
+                               shape.vertical.taps * shape.horizontal.taps, scaled);
+  const depthwise::Plan plan(
+      {shape.images, shape.middle, 1, shape.vertical, shape.horizontal, true}, weight,
+      layer.finish.shift, false);
   // A single band of a single thread takes a panel of the middle from end to end, so that it stays
   // in the first caches, and packs its weights on the way.
   const bool in_turn = expands && threads == 1 && rows <= band_rows;

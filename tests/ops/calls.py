@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lamina import ops
+from lamina.ops.runtime import native, registration
 
 Tensors = dict[str, Tensor]
 
@@ -86,6 +87,73 @@ def conv2d(rng: Random) -> Call:
         ),
         vectors=("bias",),
     )
+
+
+def finished_by_peer(z: Tensor, t: Tensors, activation: str | None) -> Tensor:
+    """activation(scale · (z − mean) / √(variance + 0.1) + shift + addend)."""
+    if "mean" in t:
+        z = (z - t["mean"].view(-1, 1, 1)) * (t["variance"] + 0.1).rsqrt().view(-1, 1, 1)
+    z = z * t["scale"].view(-1, 1, 1) if "scale" in t else z
+    z = z + t["bias"].view(-1, 1, 1) if "bias" in t else z
+    return ACTIVATION[activation](z + t["addend"] if "addend" in t else z)
+
+
+def finished_call(rng: Random, name: str, case: Call, window: tuple, has_addend: bool) -> Call:
+    """A convolution's registered op with what may follow a sum; its case has none of it."""
+    outputs = case.tensors["weight"].shape[0]
+    normalizes, activation = rng.random() < 0.5, rng.choice([*ACTIVATION])
+    tensors = present(
+        **case.tensors,
+        scale=vector(rng, outputs),
+        bias=vector(rng, outputs),
+        mean=torch.randn(outputs) if normalizes else None,
+        variance=torch.rand(outputs) + 0.5 if normalizes else None,
+        addend=torch.randn_like(case.peer(case.tensors)) if has_addend else None,
+    )
+    names = ["scale", "bias", "mean", "variance"] + ["addend"] * (name == "conv2d")
+
+    def peer(t: Tensors) -> Tensor:
+        return finished_by_peer(case.peer(t), t, activation)
+
+    def ours(t: Tensors) -> Tensor:
+        if not native.serves(*t.values()) or t["x"].dim() != 4:
+            return peer(t)  # the functions in front of the op would, too
+        behind = (t.get(of) for of in names)
+        y: Tensor = registration.OPS[name].function(
+            t["x"], t["weight"], *behind, 0.1, *window, activation or "none", 0.01
+        )
+        return y
+
+    return Call(tensors, ours, peer, vectors=("scale", "bias", "mean", "variance"))
+
+
+def finished_conv2d(rng: Random) -> Call:
+    side, stride = rng.choice([1, 3, 3]), rng.choice([1, 1, 2])
+    padding, outputs = side // 2, rng.choice([1, 2, 16, 37])
+    x = image(rng, least=side)
+    algorithms = ["auto", "direct", "im2col", "onednn"] + ["fft"] * (stride == 1)
+    algorithm = rng.choice([*algorithms, *["winograd"] * (side == 3)])
+    case = Call(
+        {"x": x, "weight": torch.randn(outputs, x.shape[1], side, side)},
+        lambda t: t["x"],
+        lambda t: F.conv2d(t["x"], t["weight"], None, stride, padding),
+    )
+    window = ([stride] * 2, [padding] * 4, [1, 1], 1, algorithm)
+    return finished_call(rng, "conv2d", case, window, rng.random() < 0.6)
+
+
+def finished_depthwise_conv2d(rng: Random) -> Call:
+    side, stride = rng.choice([1, 3, 3, 5]), rng.choice([1, 1, 2])
+    padding = side // 2
+    x = image(rng, least=side)
+    channels = x.shape[1]
+    case = Call(
+        {"x": x, "weight": torch.randn(channels * rng.choice([1, 1, 2]), 1, side, side)},
+        lambda t: t["x"],
+        lambda t: F.conv2d(t["x"], t["weight"], None, stride, padding, groups=channels),
+    )
+    window = ([stride] * 2, [padding] * 4, [1, 1])
+    return finished_call(rng, "depthwise_conv2d", case, window, False)
 
 
 def depthwise_conv2d(rng: Random) -> Call:
@@ -304,7 +372,9 @@ OPS: dict[str, Callable[[Random], Call]] = {
     draw.__name__: draw
     for draw in (
         conv2d,
+        finished_conv2d,
         depthwise_conv2d,
+        finished_depthwise_conv2d,
         separable_conv2d,
         separable_block,
         linear,

@@ -279,7 +279,7 @@ def test_opcheck(layout, with_bias):
     bias = torch.randn(12, requires_grad=True) if with_bias else None
     torch.library.opcheck(
         torch.ops.lamina.depthwise_conv2d.default,
-        (x, weight, bias, [2, 1], [0, 1, 1, 2], [1, 2], "silu", 0.01),
+        (x, weight, None, bias, None, None, 0.0, [2, 1], [0, 1, 1, 2], [1, 2], "silu", 0.01),
     )
 
 

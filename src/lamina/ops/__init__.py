@@ -21,6 +21,7 @@ from lamina.ops.conv2d.op import conv2d
 from lamina.ops.dense import linear
 from lamina.ops.depthwise_conv2d import depthwise_conv2d
 from lamina.ops.dropout import drop_path, dropout, next_seed
+from lamina.ops.finish import Finish
 from lamina.ops.padding import PADDING_MODES, border, pad2d, torch_padding
 from lamina.ops.pool2d.op import (
     adaptive_avg_pool2d,
@@ -32,7 +33,7 @@ from lamina.ops.pool2d.op import (
 )
 from lamina.ops.runtime.checks import check_floating, check_image
 from lamina.ops.runtime.numerics import get_numerics, set_numerics
-from lamina.ops.separable_conv2d import Finish, separable_block, separable_conv2d
+from lamina.ops.separable_conv2d import separable_block, separable_conv2d
 from lamina.ops.squeeze_excite import squeeze_excite
 
 __all__ = [

@@ -8,6 +8,7 @@ Source: Howard et al., "MobileNets" (2017), section 3.1.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -15,12 +16,14 @@ from torch import Tensor
 
 from lamina.ops.activation import activation_epilogue
 from lamina.ops.conv2d.pytorch import torch_conv2d
+from lamina.ops.finish import Finish, apply_finish, cost_of_finish, finish_of, is_sum, vectors
 from lamina.ops.padding import sides, window_padding
 from lamina.ops.runtime import boundary, checks, layout, memory, native
 from lamina.ops.runtime.registration import (
     Arguments,
     Gradients,
     Window,
+    arguments_of,
     differentiable_gradients,
     register,
 )
@@ -85,7 +88,18 @@ def depthwise_conv2d(
         return activation_epilogue(z, name, negative_slope)
     images = x if x.dim() == 4 else x.unsqueeze(0)
     y: Tensor = _forward(
-        images, weight, bias, stride, _flat(resolved), dilation, name, negative_slope
+        images,
+        weight,
+        None,
+        bias,
+        None,
+        None,
+        0.0,
+        stride,
+        _flat(resolved),
+        dilation,
+        name,
+        negative_slope,
     )
     return y if x.dim() == 4 else y.squeeze(0)
 
@@ -158,7 +172,11 @@ def _geometry(
 def _kernel(
     x: Tensor,
     weight: Tensor,
-    bias: Tensor | None,
+    scale: Tensor | None,
+    shift: Tensor | None,
+    mean: Tensor | None,
+    variance: Tensor | None,
+    eps: float,
     stride: Sizes,
     padding: Sizes,
     dilation: Sizes,
@@ -169,10 +187,16 @@ def _kernel(
     channels_last = layout.is_channels_last_after(x, weight)
     shape = _output_shape(x, weight, stride, padding, dilation)
     y = memory.empty(shape, x, channels_last=channels_last)
+    finish = Finish(scale, shift, None, mean, variance)
+    scale, shift, mean, variance = vectors(finish, "depthwise_conv2d", weight.shape[0])
     native.kernels.depthwise_conv2d_forward(
         boundary.image(x, "depthwise_conv2d: the input", channels_last),
         boundary.row_major(weight, "depthwise_conv2d: weight", weight.shape),
-        boundary.vector(bias, "depthwise_conv2d: bias", weight.shape[0]),
+        scale,
+        shift,
+        mean,
+        variance,
+        eps,
         *_geometry(x, weight, stride, padding, dilation, channels_last),
         native.ACTIVATIONS.index(activation),
         negative_slope,
@@ -230,22 +254,29 @@ def _backward_fake(a: Arguments) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _save(ctx: Any, a: Arguments, output: Tensor) -> None:
-    ctx.window = (a.stride, a.padding, a.dilation)
-    ctx.activation = (a.activation, a.negative_slope)
+    ctx.options = a[_TENSORS:]
+    ctx.is_sum = is_sum(a)
     recomputes = a.activation != "none"
-    ctx.save_for_backward(a.x, a.weight, a.bias if recomputes else None)
+    shift = a.shift if recomputes or not ctx.is_sum else None
+    ctx.save_for_backward(a.x, a.weight, a.scale, shift, a.mean, a.variance)
 
 
-_INPUTS = ("x", "weight", "bias")
+_TENSORS = 6
+"""Of the arguments: what autograd may ask the gradients of."""
+
+_INPUTS = ("x", "weight", "shift")
+"""Of a sum and its bias."""
 
 
 def _gradients(ctx: Any, dy: Tensor) -> Gradients:
-    x, weight, bias = ctx.saved_tensors
-    if torch.is_grad_enabled():
-        found = _differentiable_gradients(ctx, x, weight, bias, dy)
-        return dict(zip(_INPUTS, found, strict=True))
-    wanted = ctx.needs_input_grad[:3]
-    found = _backward(x, dy, weight, bias, *ctx.window, *ctx.activation, wanted)
+    # Beside a bias, a graph that was traced without gradients and is differentiated all the same.
+    if torch.is_grad_enabled() or not ctx.is_sum:
+        return _differentiable_gradients(ctx, dy)
+    x, weight, _, bias, _, _ = ctx.saved_tensors
+    for_x, for_weight, _, for_bias = ctx.needs_input_grad[:4]
+    wanted = (for_x, for_weight, for_bias)
+    _, *window_and_activation = ctx.options
+    found = _backward(x, dy, weight, bias, *window_and_activation, wanted)
     return {
         name: gradient
         for name, gradient, asked in zip(_INPUTS, found, wanted, strict=True)
@@ -253,22 +284,22 @@ def _gradients(ctx: Any, dy: Tensor) -> Gradients:
     }
 
 
-def _differentiable_gradients(
-    ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, dy: Tensor
-) -> tuple[Tensor | None, ...]:
-    stride, padding, dilation = ctx.window
+def _differentiable_gradients(ctx: Any, dy: Tensor) -> Gradients:
+    def forward(*tensors: Any) -> Tensor:
+        a = _named(*tensors, *ctx.options)
+        z = torch_conv2d(a.x, a.weight, None, a.stride, sides(a.padding), a.dilation, a.x.shape[1])
+        return apply_finish(z, finish_of(a))
 
-    def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        z = torch_conv2d(x, weight, bias, stride, sides(padding), dilation, x.shape[1])
-        return activation_epilogue(z, *ctx.activation)
+    tensors = ctx.saved_tensors
+    found = differentiable_gradients(forward, tensors, dy)
+    gradients = dict(zip(_named._fields[:_TENSORS], found, strict=True))
+    if ctx.needs_input_grad[3] and tensors[3] is None:
+        # Not saved: without an activation nothing else needs it.
+        gradients["shift"] = dy.sum((0, 2, 3))
+    return gradients
 
-    dx, gradient_weight, gradient_bias = differentiable_gradients(forward, (x, weight, bias), dy)
-    if ctx.needs_input_grad[2] and bias is None:
-        gradient_bias = dy.sum((0, 2, 3))  # not saved: without an activation nothing else needs it
-    return dx, gradient_weight, gradient_bias
 
-
-def _cost(a: Arguments, **direction: Any) -> Cost:
+def _cost(a: Arguments, bias: bool, **direction: Any) -> Cost:
     channels = a.x.shape[1]
     return theory.cost(
         tuple(a.x.shape),
@@ -277,7 +308,7 @@ def _cost(a: Arguments, **direction: Any) -> Cost:
         sides(a.padding),
         tuple(a.dilation),
         depth_multiplier=a.weight.shape[0] // channels,
-        bias=a.bias is not None,
+        bias=bias,
         **direction,
     )
 
@@ -285,8 +316,17 @@ def _cost(a: Arguments, **direction: Any) -> Cost:
 def _backward_cost(a: Arguments) -> Cost:
     for_x, for_weight, for_bias = a.wanted
     return _cost(
-        a, direction="backward", input_gradient=for_x, weight_gradient=for_weight or for_bias
+        a,
+        a.bias is not None,
+        direction="backward",
+        input_gradient=for_x,
+        weight_gradient=for_weight or for_bias,
     )
+
+
+def _forward_cost(a: Arguments) -> Cost:
+    shape = _output_shape(a.x, a.weight, a.stride, a.padding, a.dilation)
+    return _cost(a, bias=False) + cost_of_finish(finish_of(a), prod(shape))
 
 
 def _window(a: Arguments) -> Window:
@@ -294,24 +334,26 @@ def _window(a: Arguments) -> Window:
     return Window(kernel_size, tuple(a.stride), sides(a.padding), tuple(a.dilation), False)
 
 
-_ARGUMENTS = (
-    "Tensor weight, Tensor? bias, int[] stride, SymInt[] padding, int[] dilation, "
-    "str activation, float negative_slope"
-)
+_OPTIONS = "int[] stride, SymInt[] padding, int[] dilation, str activation, float negative_slope"
 _backward = register(
-    f"depthwise_conv2d_backward(Tensor x, Tensor dy, {_ARGUMENTS}, bool[] wanted) "
-    "-> (Tensor, Tensor, Tensor)",
+    "depthwise_conv2d_backward(Tensor x, Tensor dy, Tensor weight, Tensor? bias, "
+    f"{_OPTIONS}, bool[] wanted) -> (Tensor, Tensor, Tensor)",
     _backward_kernel,
     _backward_fake,
     cost=_backward_cost,
 )
+_SCHEMA = (
+    "depthwise_conv2d(Tensor x, Tensor weight, Tensor? scale, Tensor? shift, Tensor? mean, "
+    f"Tensor? variance, float eps, {_OPTIONS}) -> Tensor"
+)
+_named = arguments_of(_SCHEMA)
 _forward = register(
-    f"depthwise_conv2d(Tensor x, {_ARGUMENTS}) -> Tensor",
+    _SCHEMA,
     _kernel,
     _fake,
     save=_save,
     backward=_gradients,
-    cost=_cost,
+    cost=_forward_cost,
     kind="depthwise_conv2d",
     window=_window,
 )

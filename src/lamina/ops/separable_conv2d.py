@@ -6,15 +6,15 @@ Sandler et al., "MobileNetV2" (2018), section 3.3.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from lamina.ops.activation import activation_epilogue
 from lamina.ops.conv2d import kernels
 from lamina.ops.conv2d.op import conv2d
 from lamina.ops.depthwise_conv2d import depthwise_conv2d
+from lamina.ops.finish import Finish, apply_finish, operations, vectors
 from lamina.ops.padding import sides, window_padding
 from lamina.ops.runtime import boundary, layout, native
 from lamina.ops.runtime.registration import (
@@ -27,7 +27,6 @@ from lamina.ops.runtime.registration import (
 )
 from lamina.theory import separable_conv2d as theory
 from lamina.theory import shapes, validation
-from lamina.theory.activation import activation_named
 from lamina.theory.cost import Cost
 from lamina.theory.shapes import Padding, Pair
 
@@ -80,34 +79,6 @@ def separable_conv2d(
         )
     middle = depthwise_conv2d(x, depthwise_weight, None, stride, padding, dilation)
     return conv2d(middle, pointwise_weight, bias)
-
-
-class Finish(NamedTuple):
-    """What follows a convolution in inference, for each channel.
-
-    activation(scale · sum + shift), or with a batch normalisation's running statistics
-    activation(scale · (sum − mean) / √(variance + eps) + shift).
-
-    Args:
-        scale: (C,), None for 1.
-        shift: (C,), None for 0.
-        activation: "relu", "relu6", "leaky_relu" (slope 0.01), "silu", "hardswish" or None.
-        mean: (C,), None for no statistics.
-        variance: (C,), None for no statistics.
-        eps: added to the variance.
-    """
-
-    scale: Tensor | None = None
-    shift: Tensor | None = None
-    activation: str | None = None
-    mean: Tensor | None = None
-    variance: Tensor | None = None
-    eps: float = 0.0
-
-    @property
-    def parameters(self) -> tuple[Tensor | None, ...]:
-        """Its tensors, in the kernel's order."""
-        return self.scale, self.shift, self.mean, self.variance
 
 
 def separable_block(
@@ -167,7 +138,7 @@ def separable_block(
     if (
         depthwise_weight.shape[0] == middle_channels
         and _fuses(*tensors, *parameters)
-        and all((finish.activation or "none") in native.ACTIVATIONS for finish in finishes)
+        and all(map(_is_the_kernels, finishes))
     ):
         resolved = window_padding(x, depthwise_weight, stride, padding, dilation)
         if shortcut:
@@ -203,9 +174,10 @@ def _one_by_one(
 ) -> Tensor:
     """The block before its shortcut, layer after layer."""
     expand, depthwise, pointwise = finishes
-    z = x if expand_weight is None else _apply(conv2d(x, expand_weight), expand)
-    z = _apply(depthwise_conv2d(z, depthwise_weight, None, stride, padding, dilation), depthwise)
-    return _apply(conv2d(z, pointwise_weight), pointwise)
+    z = x if expand_weight is None else apply_finish(conv2d(x, expand_weight), expand)
+    z = depthwise_conv2d(z, depthwise_weight, None, stride, padding, dilation)
+    z = apply_finish(z, depthwise)
+    return apply_finish(conv2d(z, pointwise_weight), pointwise)
 
 
 def _fuses(*tensors: Tensor | None) -> bool:
@@ -220,6 +192,18 @@ def _fuses(*tensors: Tensor | None) -> bool:
     )
 
 
+def _is_the_kernels(finish: Finish) -> bool:
+    """Whether it is one that the kernel applies: it adds nothing and has one slope."""
+    return (
+        (finish.activation or "none") in native.ACTIVATIONS
+        and finish.addend is None
+        and finish.negative_slope == _NEGATIVE_SLOPE
+    )
+
+
+_NEGATIVE_SLOPE = 0.01
+
+
 def _check_shortcut(x: Tensor, pointwise_weight: Tensor, size: Pair) -> None:
     result = (x.shape[0], pointwise_weight.shape[0], *size)
     if tuple(x.shape) != result:
@@ -227,18 +211,6 @@ def _check_shortcut(x: Tensor, pointwise_weight: Tensor, size: Pair) -> None:
             f"separable_block: shortcut needs a result of the input's shape {tuple(x.shape)}, "
             f"got {result}"
         )
-
-
-def _apply(z: Tensor, finish: Finish) -> Tensor:
-    shape = (1, -1, 1, 1)
-    scale, shift = finish.scale, finish.shift
-    if finish.variance is not None and finish.mean is not None:
-        inverse = torch.rsqrt(finish.variance + finish.eps)
-        scale = inverse if scale is None else scale * inverse
-        shift = -finish.mean * scale if shift is None else shift - finish.mean * scale
-    z = z if scale is None else z * scale.view(shape)
-    z = z if shift is None else z + shift.view(shape)
-    return activation_epilogue(z, finish.activation or "none", 0.01)
 
 
 # ---- the kernel ---------------------------------------------------------------------------------
@@ -308,7 +280,7 @@ def _kernel(*arguments: Any) -> Tensor:
         a.dilation,
         a.shortcut,
         [native.ACTIVATIONS.index(name) for name in a.activations],
-        0.01,
+        _NEGATIVE_SLOPE,
         y,
     )
     return kernels.in_layout(y, channels_last)
@@ -332,9 +304,9 @@ def _read_parameters(a: Arguments) -> list[Tensor | None]:
     """Scale, shift, mean and variance after each of them."""
     lengths = (*(a.depthwise_weight.shape[0],) * 2, a.pointwise_weight.shape[0])
     return [
-        boundary.vector(tensor, "separable_block: a parameter", length)
+        vector
         for finish, length in zip(_finishes(a), lengths, strict=True)
-        for tensor in finish.parameters
+        for vector in vectors(finish, "separable_block", length)
     ]
 
 
@@ -364,16 +336,8 @@ def _backward(ctx: Any, dy: Tensor) -> Gradients:
 # ---- its books ----------------------------------------------------------------------------------
 
 
-def _operations(finish: Finish) -> int:
-    """For each element: a scale, a shift, an activation."""
-    scales = finish.scale is not None or finish.variance is not None
-    shifts = finish.shift is not None or finish.mean is not None
-    activation = activation_named(finish.activation or "linear")
-    return int(scales) + int(shifts) + activation.forward_flops
-
-
 def _cost(a: Arguments) -> Cost:
-    expand, depthwise, pointwise = map(_operations, _finishes(a))
+    expand, depthwise, pointwise = map(operations, _finishes(a))
     return theory.block_cost(
         tuple(a.x.shape),
         a.depthwise_weight.shape[0],

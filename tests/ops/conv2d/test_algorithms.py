@@ -24,6 +24,8 @@ pytestmark = pytest.mark.skipif("conv2d" not in native.kinds(), reason="no compi
 SUMS = ("direct", "im2col", "onednn")
 EVERY = (*SUMS, "winograd", "fft")
 NAMES = ("output", "dx", "dweight", "dbias")
+NOTHING = (None, None, None, None, None, 0.0)
+"""That follows a sum: no scale, shift, mean, variance or addend; eps."""
 
 
 def results(convolve, x: Tensor, weight: Tensor, bias: Tensor, dy: Tensor) -> tuple[Tensor, ...]:
@@ -130,7 +132,7 @@ def assert_winograd_within_its_bound(name, x, weight, padding, stride, dy=None):
     if dy is None:
         dy = torch.randn(theory.output_shape(x.shape, weight.shape[0], taps, stride, padding))
     op = torch.ops.lamina
-    y = op.conv2d(x, weight, None, None, *window, "none", 0.0)
+    y = op.conv2d(x, weight, *NOTHING, *window, "none", 0.0)
     dx = op.conv2d_input_gradient(x, dy, weight, *window)
     dweight = op.conv2d_weight_gradient(x, dy, weight, *window)
     sides = {"stride": stride, "padding": padding, "dilation": 1, "groups": 1}
@@ -209,7 +211,7 @@ for name, kernel, stride in (
 ):
     x, w = torch.randn(2, 19, 11, 9), torch.randn(35, 19, kernel, kernel)
     window = ((stride,) * 2, (2, 1, 1, 2), (1, 1), 1)
-    y, e = (op.conv2d(x, w, None, None, *window, a, "none", 0.0) for a in (name, "onednn"))
+    y, e = (op.conv2d(x, w, *[None] * 5, 0.0, *window, a, "none", 0.0) for a in (name, "onednn"))
     dy = torch.randn_like(e)
     pairs = [(y, e)]
     for gradient in (op.conv2d_input_gradient, op.conv2d_weight_gradient):
@@ -264,7 +266,7 @@ def test_more_than_two_gibibytes(name):
     x[-1, :, -40:, -40:] = torch.randn(64, 40, 40)
     weight = torch.randn(8, 64, 3, 3)
     window = ((1, 1), (1, 1, 1, 1), (1, 1), 1, name, "none", 0.0)
-    y = torch.ops.lamina.conv2d(x, weight, None, None, *window)
+    y = torch.ops.lamina.conv2d(x, weight, *NOTHING, *window)
     corner = F.conv2d(x[-1:, :, -40:, -40:], weight, padding=1)
     torch.testing.assert_close(y[-1:, :, -38:, -38:], corner[..., 2:, 2:], rtol=1e-3, atol=1e-3)
     assert not y[:-1].any()

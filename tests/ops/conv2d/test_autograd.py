@@ -38,7 +38,7 @@ def test_opcheck(algorithm, layout):
     window = ((1, 1), (1, 0, 2, 1), (1, 1), 1, algorithm)
     op, close = torch.ops.lamina, {"rtol": 1e-3, "atol": 1e-4}
     leaves = [t.clone().requires_grad_() for t in (x, weight, shift)]
-    forward = (leaves[0], leaves[1], None, leaves[2], *window, "none", 0.0)
+    forward = (*leaves[:2], None, leaves[2], None, None, None, 0.0, *window, "none", 0.0)
     torch.library.opcheck(op.conv2d.default, forward, **close)
     dy = torch.randn(2, 4, 4, 7).to(memory_format=LAYOUTS[layout])
     for gradient in (op.conv2d_input_gradient, op.conv2d_weight_gradient):

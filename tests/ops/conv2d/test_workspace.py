@@ -39,7 +39,7 @@ def call(case):
     x, w, dy, window = tensors(case)
     op = torch.ops.lamina
     call = {
-        "forward": lambda: op.conv2d(x, w, None, None, *window, "none", 0.0),
+        "forward": lambda: op.conv2d(x, w, *[None] * 5, 0.0, *window, "none", 0.0),
         "input_gradient": lambda: op.conv2d_input_gradient(x, dy, w, *window),
         "weight_gradient": lambda: op.conv2d_weight_gradient(x, dy, w, *window),
     }[pass_]

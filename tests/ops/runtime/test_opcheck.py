@@ -42,7 +42,8 @@ SAMPLES: dict[str, Callable[[Draw, Draw, bool], tuple[Any, ...]]] = {
         *(image(4, 3, 5, 5), vector(3), vector(3), 1e-5, "relu", 0.01),
     ),
     "conv2d": lambda image, vector, last: (
-        *(image(2, 3, 5, 6), vector(4, 3, 3, 3), None, vector(4), *CONVOLUTION, "none", 0.01),
+        *(image(2, 3, 5, 6), vector(4, 3, 3, 3), vector(4), vector(4), vector(4)),
+        *(vector(4).square(), image(2, 4, 4, 7), 1e-3, *CONVOLUTION, "silu", 0.01),
     ),
     "conv2d_input_gradient": lambda image, vector, last: (
         *(image(2, 3, 5, 6), image(2, 4, 4, 7), vector(4, 3, 3, 3), *CONVOLUTION),
@@ -51,7 +52,7 @@ SAMPLES: dict[str, Callable[[Draw, Draw, bool], tuple[Any, ...]]] = {
         *(image(2, 3, 5, 6), image(2, 4, 4, 7), vector(4, 3, 3, 3), *CONVOLUTION),
     ),
     "depthwise_conv2d": lambda image, vector, last: (
-        *(image(2, 6, 8, 8), vector(12, 1, 3, 3), vector(12), *DEPTHWISE),
+        *(image(2, 6, 8, 8), vector(12, 1, 3, 3), None, vector(12), None, None, 0.0, *DEPTHWISE),
     ),
     "depthwise_conv2d_backward": lambda image, vector, last: (
         *(image(2, 6, 8, 8), image(2, 12, 4, 7), vector(12, 1, 3, 3), vector(12), *DEPTHWISE),

@@ -160,10 +160,11 @@ def test_the_ops_themselves_check(length: int) -> None:
         lambda: lamina.batch_norm_training(image, short, None, 1e-5, "none", 0.0),
         lambda: lamina.batch_norm_inference(image, short, short, None, None, 1e-5, "none", 0.0),
         lambda: lamina.conv2d(
-            *(image, torch.randn(4, 4, 1, 1), None, short, *window, 1, "direct", "none", 0.0)
+            *(image, torch.randn(4, 4, 1, 1), None, short, None, None, None, 0.0),
+            *(*window, 1, "direct", "none", 0.0),
         ),
         lambda: lamina.depthwise_conv2d(
-            *(image, torch.randn(4, 1, 1, 1), short, *window, "none", 0.0)
+            *(image, torch.randn(4, 1, 1, 1), None, short, None, None, 0.0, *window, "none", 0.0)
         ),
         lambda: lamina.global_avg_pool2d_backward(image, [6, 6], False),
         lambda: lamina.max_pool2d_backward(

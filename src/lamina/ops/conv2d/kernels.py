@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from lamina.ops.finish import Finish, vectors
 from lamina.ops.runtime import boundary, layout, memory, native
 from lamina.theory.conv2d_problem import Problem
 
@@ -27,14 +28,11 @@ def forward(
     algorithm: str,
     x: Tensor,
     weight: Tensor,
-    scale: Tensor | None,
-    shift: Tensor | None,
+    finish: Finish,
     problem: Problem,
-    activation: str,
-    negative_slope: float,
     channels_last: bool,
 ) -> Tensor:
-    """activation(scale · convolution + shift), in the layout asked for."""
+    """The convolution, finished, in the layout asked for."""
     outputs = problem.output_shape[1]
     algorithm, planar = _way(algorithm, problem, x)
     y = empty_images(problem.output_shape, x, planar, channels_last)
@@ -42,11 +40,15 @@ def forward(
         algorithm,
         _image(x, "the input", problem.input_shape, planar),
         *_filter(weight),
-        boundary.vector(scale, "conv2d: scale", outputs),
-        boundary.vector(shift, "conv2d: bias", outputs),
+        *vectors(finish, "conv2d", outputs),
+        # As y is laid out.
+        finish.addend
+        if finish.addend is None
+        else _image(finish.addend, "the addend", problem.output_shape, planar),
+        finish.eps,
         *geometry(problem),
-        native.ACTIVATIONS.index(activation),
-        negative_slope,
+        native.ACTIVATIONS.index(finish.activation or "none"),
+        finish.negative_slope,
         y,
     )
     return in_layout(y, channels_last)

@@ -8,6 +8,7 @@ Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning
 from __future__ import annotations
 
 from functools import lru_cache, partial
+from math import prod
 from typing import Any
 
 import torch
@@ -17,12 +18,14 @@ from lamina.ops.activation import activation_epilogue
 from lamina.ops.conv2d import fft, im2col, kernels, pytorch
 from lamina.ops.conv2d.pytorch import torch_conv2d
 from lamina.ops.depthwise_conv2d import depthwise_conv2d
+from lamina.ops.finish import Finish, apply_finish, cost_of_finish, finish_of, is_sum, vectors
 from lamina.ops.padding import sides, window_padding
 from lamina.ops.runtime import boundary, checks, layout, native
 from lamina.ops.runtime.registration import (
     Arguments,
     Gradients,
     Window,
+    arguments_of,
     differentiable_gradients,
     register,
 )
@@ -120,6 +123,10 @@ def conv2d(
         weight,
         None,
         bias,
+        None,
+        None,
+        None,
+        0.0,
         stride,
         (*resolved[0], *resolved[1]),
         dilation,
@@ -225,6 +232,10 @@ def _kernel(
     weight: Tensor,
     scale: Tensor | None,
     shift: Tensor | None,
+    mean: Tensor | None,
+    variance: Tensor | None,
+    addend: Tensor | None,
+    eps: float,
     stride: Any,
     padding: Any,
     dilation: Any,
@@ -233,35 +244,35 @@ def _kernel(
     activation: str,
     negative_slope: float,
 ) -> Tensor:
+    name = None if activation == "none" else activation
+    if addend is not None:
+        addend = boundary.plain(addend, "conv2d: the addend")
+    finish = Finish(scale, shift, name, mean, variance, eps, addend, negative_slope)
     problem = _problem(x, weight, stride, padding, dilation, groups, "forward")
     chosen = choice.resolve(algorithm, problem)
     channels_last = layout.is_channels_last_after(x, weight)
     if chosen in kernels.ALGORITHMS:
-        return kernels.forward(
-            chosen, x, weight, scale, shift, problem, activation, negative_slope, channels_last
-        )
+        return kernels.forward(chosen, x, weight, finish, problem, channels_last)
     if chosen == "im2col":
         y = im2col.forward(x, weight, problem)
     elif chosen == "fft":
         y = fft.forward(x, weight, problem)
     else:
         y = pytorch.forward(x, weight, problem)
-    if scale is not None:
-        y = y * boundary.of_shape(scale, "conv2d: scale", y.shape[1:2])[:, None, None]
-    if shift is not None:
-        y = y + boundary.of_shape(shift, "conv2d: bias", y.shape[1:2])[:, None, None]
-    y = activation_epilogue(y, activation, negative_slope)
+    vectors(finish, "conv2d", y.shape[1])  # PyTorch's ops would broadcast
+    y = apply_finish(y, finish, in_place=True)
     return boundary.laid_out(y, layout.strides(y.shape, channels_last))
 
 
-def _fake(a: Arguments) -> Tensor:
+def _output_shape(a: Arguments) -> shapes.ImageShape:
     # Sizes may be symbols, which nothing remembers.
-    problem = _problem_of(
+    return _problem_of(
         tuple(a.x.shape), tuple(a.weight.shape), a.stride, tuple(a.padding), a.dilation, a.groups
-    )
-    return layout.fake_empty(
-        a.x, problem.output_shape, layout.is_channels_last_after(a.x, a.weight)
-    )
+    ).output_shape
+
+
+def _fake(a: Arguments) -> Tensor:
+    return layout.fake_empty(a.x, _output_shape(a), layout.is_channels_last_after(a.x, a.weight))
 
 
 def _gradient_kernel(
@@ -290,22 +301,34 @@ def _gradient_kernel(
     return boundary.laid_out(gradient, layout.strides_of_gradient(weight))
 
 
+_TENSORS = 7
+"""Of the arguments: what autograd may ask the gradients of."""
+
+
 def _save(ctx: Any, a: Arguments, output: Tensor) -> None:
     ctx.window = (a.stride, a.padding, a.dilation, a.groups, a.algorithm)
-    ctx.save_for_backward(a.x, a.weight)
+    ctx.options = a[_TENSORS:]
+    ctx.is_sum = is_sum(a) and a.activation == "none"
+    # The gradients of a sum and its bias need two of them.
+    ctx.save_for_backward(*(a[:2] if ctx.is_sum else a[:_TENSORS]))
+
+
+def _forward_by_torch(ctx: Any, *tensors: Any) -> Tensor:
+    a = _named(*tensors, *[None] * (_TENSORS - len(tensors)), *ctx.options)
+    z = torch_conv2d(a.x, a.weight, None, a.stride, sides(a.padding), a.dilation, a.groups)
+    return z if ctx.is_sum else apply_finish(z, finish_of(a))
 
 
 def _backward(ctx: Any, dy: Tensor) -> Gradients:
+    if not ctx.is_sum:
+        # Of a graph that was traced without gradients and is differentiated all the same.
+        found = differentiable_gradients(partial(_forward_by_torch, ctx), ctx.saved_tensors, dy)
+        return dict(zip(_named._fields[:_TENSORS], found, strict=True))
     x, weight = ctx.saved_tensors
     for_x, for_weight, _, for_shift = ctx.needs_input_grad[:4]
     shift = dy.sum((0, 2, 3)) if for_shift else None
     if torch.is_grad_enabled():
-
-        def forward(x: Tensor, weight: Tensor) -> Tensor:
-            stride, padding, dilation, groups, _ = ctx.window
-            return torch_conv2d(x, weight, None, stride, sides(padding), dilation, groups)
-
-        dx, dweight = differentiable_gradients(forward, (x, weight), dy)
+        dx, dweight = differentiable_gradients(partial(_forward_by_torch, ctx), (x, weight), dy)
     else:
         dx = _input_gradient(x, dy, weight, *ctx.window) if for_x else None
         dweight = _weight_gradient(x, dy, weight, *ctx.window) if for_weight else None
@@ -323,6 +346,10 @@ def _cost(a: Arguments, **direction: Any) -> Cost:
         a.groups,
         **direction,
     )
+
+
+def _forward_cost(a: Arguments) -> Cost:
+    return _cost(a, bias=False) + cost_of_finish(finish_of(a), prod(_output_shape(a)))
 
 
 def _window(a: Arguments) -> Window:
@@ -343,14 +370,18 @@ _weight_gradient = register(
     lambda a: a.weight.new_empty_strided(a.weight.shape, layout.strides_of_gradient(a.weight)),
     cost=partial(_cost, bias=False, direction="backward", input_gradient=False),
 )
+_SCHEMA = (
+    "conv2d(Tensor x, Tensor weight, Tensor? scale, Tensor? shift, Tensor? mean, Tensor? variance, "
+    f"Tensor? addend, float eps, {_WINDOW}, str activation, float negative_slope) -> Tensor"
+)
+_named = arguments_of(_SCHEMA)
 convolve = register(
-    f"conv2d(Tensor x, Tensor weight, Tensor? scale, Tensor? shift, {_WINDOW}, str activation, "
-    "float negative_slope) -> Tensor",
+    _SCHEMA,
     _kernel,
     _fake,
     save=_save,
     backward=_backward,
-    cost=lambda a: _cost(a, bias=a.shift is not None),
+    cost=_forward_cost,
     kind=lambda a: theory.kind(a.weight.shape[2:], a.groups, a.x.shape[1]),
     window=_window,
 )

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lamina.ops.conv2d import kernels, pytorch
+from lamina.ops.finish import Finish
 from lamina.ops.runtime import native, registration
 from lamina.ops.tuning import machine
 from lamina.ops.tuning.fit import Timing, fit, scatter
@@ -160,9 +161,10 @@ def _around() -> dict[Pass, float]:
     passes = _calls(case)
     x, dy, weight = _tensors(case)
     x, weight = x.requires_grad_(), weight.requires_grad_()
+    nothing = (None, None, None, None, None, 0.0)  # behind the sum
     window = ((1, 1), (padding,) * 4, (1, 1), 1, "direct", "none", 0.0)
     ops: dict[str, _Call] = {
-        "direct": lambda: convolve(x, weight, None, None, *window),
+        "direct": lambda: convolve(x, weight, *nothing, *window),
         "onednn": lambda: F.conv2d(x, weight, None, 1, padding),
     }
 
@@ -247,9 +249,7 @@ def _calls(case: Case) -> dict[tuple[Pass, str], _Call]:
     for name in _ours(forward):
 
         def run_forward(name: str = name) -> Tensor:
-            return kernels.forward(
-                name, x, weight, None, None, forward, "none", 0.0, channels_last=True
-            )
+            return kernels.forward(name, x, weight, Finish(), forward, channels_last=True)
 
         def run_of_input(name: str = name) -> Tensor:
             return kernels.input_gradient(name, x, dy, weight, of_input, channels_last=True)
