@@ -26,15 +26,24 @@ def _repeatable():
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def _planned_anew():
+    """No test meets what another one has patched."""
+    from lamina.ops.tuning import plans
+
+    plans.forget()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _sizes_of_small_images():
     """Small images are quicker to test: leave none of them to PyTorch, as calls otherwise do."""
     from lamina.ops.runtime import native
+    from lamina.ops.tuning import choice
 
-    sizes = native.SMALL, native.SMALL_CHANNELS_LAST
-    native.SMALL = native.SMALL_CHANNELS_LAST = 0
+    sizes = native.SMALL, native.SMALL_CHANNELS_LAST, choice.FEW
+    native.SMALL = native.SMALL_CHANNELS_LAST = choice.FEW = 0
     yield sizes
-    native.SMALL, native.SMALL_CHANNELS_LAST = sizes
+    native.SMALL, native.SMALL_CHANNELS_LAST, choice.FEW = sizes
 
 
 @pytest.fixture
@@ -53,8 +62,10 @@ def _small_cases(request, _sizes_of_small_images, monkeypatch):
 
 def _as_shipped(sizes, monkeypatch):
     from lamina.ops.runtime import native
+    from lamina.ops.tuning import choice
 
-    small, channels_last = sizes
+    small, channels_last, few = sizes
+    monkeypatch.setattr(choice, "FEW", few)
     monkeypatch.setattr(native, "SMALL", small)
     monkeypatch.setattr(native, "SMALL_CHANNELS_LAST", channels_last)
 

@@ -90,59 +90,73 @@ class _BatchNorm(AnyBatchNorm):
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
         if self.num_features is None:
             self.materialize(input.shape[1])
-        self._check(input)
-        tracks = self.training and self.track_running_stats
-        if tracks and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-            if self.momentum is None and not self._lacks_statistics:
-                return self._cumulative(input, self.num_batches_tracked)
-        uses_running = tracks or not self.training
-        return self._normalize(
+        mean, variance, weight, bias = self._tensors
+        self._check(input, mean if weight is None else weight)
+        training = self.training
+        if training:
+            if self.track_running_stats:
+                batches = self.num_batches_tracked
+                if batches is not None:
+                    batches.add_(1)
+                    if self.momentum is None and mean is not None and variance is not None:
+                        return self._cumulative(input, mean, variance, batches)
+            else:
+                mean = variance = None
+        return ops.batch_norm(
             input,
-            self.running_mean if uses_running else None,
-            self.running_var if uses_running else None,
+            mean,
+            variance,
+            weight,
+            bias,
+            training or mean is None,
             0.0 if self.momentum is None else self.momentum,
+            self.eps,
+            unbiased=self.running_variance == "unbiased",
         )
 
-    def _cumulative(self, x: Tensor, batches: Tensor) -> Tensor:
-        # The share of this batch, 1 / batches, is a tensor: a number would stop torch.compile.
-        assert self.running_mean is not None and self.running_var is not None  # tracked
-        mean, variance = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
-        y = self._normalize(x, mean, variance, 1.0)
-        if x.numel() > 0:
-            share = batches.to(mean.dtype).reciprocal()
-            self.running_mean.lerp_(mean, share)
-            self.running_var.lerp_(variance, share)
-        return y
-
-    def _normalize(
+    def _cumulative(
         self,
         x: Tensor,
-        mean: Tensor | None,
-        variance: Tensor | None,
-        momentum: float,
+        running_mean: Tensor,
+        running_var: Tensor,
+        batches: Tensor,
     ) -> Tensor:
-        return ops.batch_norm(
+        # The share of this batch, 1 / batches, is a tensor: a number would stop torch.compile.
+        mean, variance = torch.zeros_like(running_mean), torch.zeros_like(running_var)
+        y = ops.batch_norm(
             x,
             mean,
             variance,
             self.weight,
             self.bias,
-            self._uses_batch_statistics,
-            momentum,
+            True,
+            1.0,
             self.eps,
             unbiased=self.running_variance == "unbiased",
         )
+        if x.numel() > 0:
+            share = batches.to(mean.dtype).reciprocal()
+            running_mean.lerp_(mean, share)
+            running_var.lerp_(variance, share)
+        return y
 
     @property
-    def _lacks_statistics(self) -> bool:
-        return self.running_mean is None or self.running_var is None
+    def _tensors(self) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+        """Running mean and variance, weight and bias."""
+        # Not self.weight: Module.__getattr__ takes as long as a small block's arithmetic.
+        buffers, parameters = self._buffers, self._parameters
+        try:
+            own = buffers["running_mean"], buffers["running_var"]
+            return *own, parameters["weight"], parameters["bias"]
+        except KeyError:  # what prunes a module or reparametrizes it leaves plain attributes
+            return self.running_mean, self.running_var, self.weight, self.bias
 
     @property
     def _uses_batch_statistics(self) -> bool:
         return self.training or self.running_mean is None
 
-    def _check(self, x: Tensor) -> None:
+    def _check(self, x: Tensor, own: Tensor | None) -> None:
+        """Raise unless the input fits the layer, of whose dtype ``own`` is."""
         name = type(self).__name__
         ops.check_floating(x, name)
         if x.shape[1] != self.num_features:
@@ -150,7 +164,6 @@ class _BatchNorm(AnyBatchNorm):
                 f"{name}: the input must have {self.num_features} channels, got {x.shape[1]} "
                 f"in shape {tuple(x.shape)}"
             )
-        own = self.weight if self.weight is not None else self.running_mean
         if own is not None and x.dtype != own.dtype:
             mixed = x.dtype in _LOW_PRECISION and own.dtype == torch.float32
             if not mixed:

@@ -1,10 +1,12 @@
-"""Whether a layer that is made of others may compute with their parameters instead of calling them.
+"""A layer's own tensors, and whether a layer made of others may compute with those of its children.
 
 One op for several layers is quicker than a call of each, and passes over whatever hangs on a child:
 hooks, pruning, normalisations of its weight, adapters, another layer in its place.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,3 +48,12 @@ def is_untouched(child: torch.nn.Module, kinds: tuple[type[torch.nn.Module], ...
             if tensor is not None and type(tensor) not in _TENSORS:
                 return False
     return True
+
+
+def weight_and_bias(layer: torch.nn.Module) -> tuple[Tensor, Tensor | None]:
+    """``layer.weight`` and ``layer.bias``, without ``Module.__getattr__``, which is slow."""
+    own: Any = layer._parameters
+    try:
+        return own["weight"], own["bias"]
+    except KeyError:  # what prunes a module or reparametrizes it leaves plain attributes
+        return layer.weight, layer.bias  # type: ignore[return-value]

@@ -16,6 +16,7 @@ from torch.nn.parameter import Parameter
 
 from lamina import ops
 from lamina.nn import lazy
+from lamina.nn.children import weight_and_bias
 from lamina.theory import dense as theory
 from lamina.theory.cost import Cost
 from lamina.theory.shapes import Direction
@@ -114,7 +115,7 @@ class Linear(torch.nn.Linear):
         """The product of ``input`` and the transposed weight, plus the bias."""
         if self.in_features is None:
             self.materialize(input.shape[-1])
-        return ops.linear(input, self.weight, self.bias)
+        return ops.linear(input, *weight_and_bias(self))
 
     def _checked(self, input_shape: Sequence[int]) -> Sequence[int]:
         if self.in_features is not None and tuple(input_shape)[-1:] != (self.in_features,):

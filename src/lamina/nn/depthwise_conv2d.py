@@ -16,6 +16,7 @@ from torch.nn.parameter import Parameter
 
 from lamina import ops
 from lamina.nn import lazy
+from lamina.nn.children import weight_and_bias
 from lamina.theory import depthwise_conv2d as theory
 from lamina.theory.cost import Cost
 from lamina.theory.shapes import Direction, ImageShape, Padding, Pair, image_shape
@@ -148,7 +149,7 @@ class DepthwiseConv2d(torch.nn.Conv2d):
         if self.in_channels is None:
             ops.check_image(input, "depthwise_conv2d")
             self.materialize(input.shape[-3])
-        return self._conv_forward(input, self.weight, self.bias)
+        return self._conv_forward(input, *weight_and_bias(self))
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         # torch.nn's own hook for layers that make their weight anew on every call.

@@ -16,7 +16,7 @@ from lamina.ops.activation import (
     softmax,
     tanh,
 )
-from lamina.ops.batch_norm2d import batch_norm
+from lamina.ops.batch_norm2d.op import batch_norm
 from lamina.ops.conv2d.op import conv2d
 from lamina.ops.dense import linear
 from lamina.ops.depthwise_conv2d import depthwise_conv2d

@@ -17,7 +17,7 @@ from torch import Tensor
 from lamina.ops.conv2d import kernels
 from lamina.ops.runtime import boundary, checks, memory, native
 from lamina.ops.runtime.registration import Arguments, Gradients, register
-from lamina.ops.tuning import choice
+from lamina.ops.tuning import choice, plans
 from lamina.theory import dense as theory
 from lamina.theory.conv2d_problem import Pass, Problem
 
@@ -42,20 +42,35 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         >>> linear(torch.ones(2, 3), torch.ones(4, 3), torch.ones(4)).tolist()
         [[4.0, 4.0, 4.0, 4.0], [4.0, 4.0, 4.0, 4.0]]
     """
+    y: Tensor = _planned((x, weight, bias), ())
+    return y
+
+
+def _plan(x: Tensor, weight: Tensor, bias: Tensor | None) -> plans.Run:
     if x.is_nested:  # it has no shape to look at
-        return F.linear(x, weight, bias)
+        return F.linear
     if x.dim() == 0 or x.shape[-1] != weight.shape[-1]:
         raise ValueError(
             f"linear: the input must be (..., {weight.shape[-1]}), got shape {tuple(x.shape)}"
         )
     checks.check_same_dtype(x, weight, "linear")
     if not native.sizes_are_known(x) or not x.shape[-1]:
-        return F.linear(x, weight, bias)
+        return F.linear
     rows = x.numel() // x.shape[-1]
     if not _serves(x, weight, bias) or _is_pytorchs(x, weight, rows):
-        return F.linear(x, weight, bias)
-    y: Tensor = _linear(x if x.dim() == 2 else x.reshape(rows, x.shape[-1]), weight, bias)
-    return y if x.dim() == 2 else y.view(*x.shape[:-1], weight.shape[0])
+        return F.linear
+    if x.dim() == 2:
+        return _linear
+    shape = (*x.shape[:-1], weight.shape[0])
+
+    def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        y: Tensor = _linear(x.reshape(rows, x.shape[-1]), weight, bias)
+        return y.view(shape)
+
+    return run
+
+
+_planned = plans.planned(_plan)
 
 
 def _serves(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lamina.ops.activation import activation_epilogue
+from lamina.ops.conv2d import pytorch
 from lamina.ops.conv2d.pytorch import torch_conv2d
 from lamina.ops.finish import Finish, apply_finish, cost_of_finish, finish_of, is_sum, vectors
 from lamina.ops.padding import sides, window_padding
@@ -27,6 +28,7 @@ from lamina.ops.runtime.registration import (
     differentiable_gradients,
     register,
 )
+from lamina.ops.tuning import plans
 from lamina.theory import depthwise_conv2d as theory
 from lamina.theory import validation
 from lamina.theory.cost import Cost
@@ -70,11 +72,26 @@ def depthwise_conv2d(
         >>> depthwise_conv2d(torch.ones(1, 2, 4, 4), torch.ones(6, 1, 3, 3)).shape
         torch.Size([1, 6, 2, 2])
     """
+    window = (stride, padding, dilation, activation, negative_slope)
+    y: Tensor = _planned((x, weight, bias), window)
+    return y
+
+
+def plan(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: int | Pair,
+    padding: Padding,
+    dilation: int | Pair,
+    activation: str | None,
+    negative_slope: float,
+) -> plans.Run:
+    """``depthwise_conv2d`` of such tensors, once its arguments are checked."""
     stride = validation.positive_pair(stride, "stride")
     dilation = validation.positive_pair(dilation, "dilation")
     checks.check_image(x, "depthwise_conv2d")
     _check_weight(x, weight)
-    channels = x.shape[-3]
     checks.check_vector(bias, "depthwise_conv2d", "bias", weight.shape[0])
     checks.check_same_dtype(x, weight, "depthwise_conv2d")
     resolved = window_padding(x, weight, stride, padding, dilation)
@@ -84,24 +101,20 @@ def depthwise_conv2d(
         and name in native.ACTIVATIONS
         and not torch.is_autocast_enabled("cpu")  # PyTorch's op would compute in bfloat16
     ):
-        z = torch_conv2d(x, weight, bias, stride, resolved, dilation, channels)
-        return activation_epilogue(z, name, negative_slope)
-    images = x if x.dim() == 4 else x.unsqueeze(0)
-    y: Tensor = _forward(
-        images,
-        weight,
-        None,
-        bias,
-        None,
-        None,
-        0.0,
-        stride,
-        _flat(resolved),
-        dilation,
-        name,
-        negative_slope,
-    )
-    return y if x.dim() == 4 else y.squeeze(0)
+        channels = x.shape[-3]
+        return pytorch.plan(weight, stride, resolved, dilation, channels, name, negative_slope)
+    is_batch = x.dim() == 4
+    window = (stride, _flat(resolved), dilation, name, negative_slope)
+
+    def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        images = x if is_batch else x.unsqueeze(0)
+        y: Tensor = _forward(images, weight, None, bias, None, None, 0.0, *window)
+        return y if is_batch else y.squeeze(0)
+
+    return run
+
+
+_planned = plans.planned(plan)
 
 
 def _check_weight(x: Tensor, weight: Tensor) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -110,24 +108,7 @@ def window_padding(
     x: Tensor, weight: Tensor, stride: Pair, padding: Padding, dilation: Pair
 ) -> ResolvedPadding:
     """The padding in pixels for this input; raises if then no window fits."""
-    sizes = (x.shape[-2], x.shape[-1]), (weight.shape[-2], weight.shape[-1])
-    # Working it out takes as long as a small convolution. What could equal something invalid,
-    # (1, 1.0) say, is worked out anew, and so are sizes that a tracer knows by name alone.
-    plain = type(padding) in (int, str) or (
-        type(padding) is tuple and all(type(side) is int for side in padding)
-    )
-    known = plain and all(type(size) is int for size in sizes[0] + sizes[1])
-    if known and not torch.compiler.is_compiling():
-        return _remembered_window_padding(*sizes, stride, padding, dilation)
-    return _window_padding(*sizes, stride, padding, dilation)
-
-
-def _window_padding(
-    size: Pair, kernel_size: Pair, stride: Pair, padding: Padding, dilation: Pair
-) -> ResolvedPadding:
+    size, kernel_size = (x.shape[-2], x.shape[-1]), (weight.shape[-2], weight.shape[-1])
     resolved = shapes.resolve_padding(padding, size, kernel_size, stride, dilation)
     shapes.window_output_size(size, kernel_size, stride, resolved, dilation)
     return resolved
-
-
-_remembered_window_padding = lru_cache(maxsize=4096, typed=True)(_window_padding)

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lamina.ops import depthwise_conv2d as depthwise
 from lamina.ops.activation import activation_epilogue
 from lamina.ops.conv2d import fft, im2col, kernels, pytorch
 from lamina.ops.conv2d.pytorch import torch_conv2d
-from lamina.ops.depthwise_conv2d import depthwise_conv2d
 from lamina.ops.finish import Finish, apply_finish, cost_of_finish, finish_of, is_sum, vectors
 from lamina.ops.padding import sides, window_padding
 from lamina.ops.runtime import boundary, checks, layout, native
@@ -29,7 +29,7 @@ from lamina.ops.runtime.registration import (
     differentiable_gradients,
     register,
 )
-from lamina.ops.tuning import choice
+from lamina.ops.tuning import choice, plans
 from lamina.theory import conv2d as theory
 from lamina.theory import shapes, validation
 from lamina.theory.conv2d_problem import Pass, Problem
@@ -89,6 +89,23 @@ def conv2d(
         tensor([[[[9., 6.],
                   [6., 4.]]]])
     """
+    window = (stride, padding, dilation, groups, algorithm, activation, negative_slope)
+    y: Tensor = _planned((x, weight, bias), window)
+    return y
+
+
+def _plan(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: int | Pair,
+    padding: Padding,
+    dilation: int | Pair,
+    groups: int,
+    algorithm: str,
+    activation: str | None,
+    negative_slope: float,
+) -> plans.Run:
     stride = validation.positive_pair(stride, "stride")
     dilation = validation.positive_pair(dilation, "dilation")
     checks.check_image(x, "conv2d")
@@ -96,15 +113,8 @@ def conv2d(
     checks.check_vector(bias, "conv2d", "bias", weight.shape[0])
     checks.check_same_dtype(x, weight, "conv2d")
     if algorithm == "auto" and groups > 1 and weight.shape[1] == 1:
-        return depthwise_conv2d(
-            x,
-            weight,
-            bias,
-            stride,
-            padding,
-            dilation,
-            activation=activation,
-            negative_slope=negative_slope,
+        return depthwise.plan(
+            x, weight, bias, stride, padding, dilation, activation, negative_slope
         )
     resolved = window_padding(x, weight, stride, padding, dilation)
     choice.check(algorithm, (weight.shape[2], weight.shape[3]), stride, dilation, groups)
@@ -114,29 +124,24 @@ def conv2d(
         or algorithm == "onednn"
         or _is_pytorchs(x, weight, stride, resolved, dilation, groups, algorithm)
     ):
-        z = torch_conv2d(x, weight, bias, stride, resolved, dilation, groups)
-        return activation_epilogue(z, name, negative_slope)
+        return pytorch.plan(weight, stride, resolved, dilation, groups, name, negative_slope)
     fuses = name in native.ACTIVATIONS and not _differentiates(x, weight, bias)
-    images = x if x.dim() == 4 else x.unsqueeze(0)
-    y: Tensor = convolve(
-        images,
-        weight,
-        None,
-        bias,
-        None,
-        None,
-        None,
-        0.0,
-        stride,
-        (*resolved[0], *resolved[1]),
-        dilation,
-        groups,
-        algorithm,
-        name if fuses else "none",
-        negative_slope,
-    )
-    y = y if x.dim() == 4 else y.squeeze(0)
-    return y if fuses else activation_epilogue(y, name, negative_slope)
+    is_batch = x.dim() == 4
+    window = (stride, (*resolved[0], *resolved[1]), dilation, groups, algorithm)
+    epilogue = (name if fuses else "none", negative_slope)
+
+    def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        images = x if is_batch else x.unsqueeze(0)
+        y: Tensor = convolve(
+            images, weight, None, bias, None, None, None, 0.0, *window, *epilogue
+        )
+        y = y if is_batch else y.squeeze(0)
+        return y if fuses else activation_epilogue(y, name, negative_slope)
+
+    return run
+
+
+_planned = plans.planned(_plan)
 
 
 def _serves(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:

@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lamina.ops.activation import activation_epilogue
 from lamina.ops.padding import is_even
 from lamina.ops.runtime import layout
 from lamina.theory.conv2d_problem import Problem
 from lamina.theory.shapes import Pair, ResolvedPadding
+
+
+def plan(
+    weight: Tensor,
+    stride: Pair,
+    padding: ResolvedPadding,
+    dilation: Pair,
+    groups: int,
+    activation: str = "none",
+    negative_slope: float = 0.0,
+) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
+    """``torch_conv2d`` and an activation, of such weights; one op of PyTorch's where that does."""
+    (top, _), (left, _) = padding
+    if (
+        weight.shape[0] == 1
+        or not is_even(padding)
+        or _is_overrun(weight, stride, (top, left))
+        or activation != "none"
+    ):
+
+        def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+            z = torch_conv2d(x, weight, bias, stride, padding, dilation, groups)
+            return activation_epilogue(z, activation, negative_slope)
+
+        return run
+    window = (stride, (top, left), dilation, groups)
+    return lambda x, weight, bias: F.conv2d(x, weight, bias, *window)
 
 
 def torch_conv2d(

@@ -5,7 +5,7 @@ Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +13,9 @@ from torch import Tensor
 
 from lamina.ops.padding import is_even
 from lamina.ops.pool2d import over_image, windows
-from lamina.ops.pool2d.pytorch import adaptive_by_slices, torch_avg_pool2d, torch_max_pool2d
+from lamina.ops.pool2d.pytorch import adaptive_by_slices, plan_avg_pool2d, plan_max_pool2d
 from lamina.ops.runtime import checks, native
+from lamina.ops.tuning import plans
 from lamina.theory import shapes, validation
 from lamina.theory.pool2d import check_pool_padding
 from lamina.theory.shapes import Padding, Pair, ResolvedPadding
@@ -56,17 +57,29 @@ def max_pool2d(
         tensor([[[[ 5.,  7.],
                   [13., 15.]]]])
     """
+    window = (kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+    pooled: Tensor | tuple[Tensor, Tensor] = _planned_max((x,), window)
+    return pooled
+
+
+def _plan_max(
+    x: Tensor,
+    kernel_size: int | Pair,
+    stride: int | Pair | None,
+    padding: Padding,
+    dilation: int | Pair,
+    ceil_mode: bool,
+    return_indices: bool,
+) -> plans.Run:
     checks.check_ordered(x, "max_pool2d")
     kernel_size, stride, dilation = _window(kernel_size, stride, dilation)
     resolved, output_size = _fit(x, kernel_size, stride, padding, dilation, ceil_mode, "max_pool2d")
     if kernel_size[0] * kernel_size[1] <= windows.BYTE_TAPS and _serves(x, resolved):
         window = (kernel_size, stride, (*resolved[0], *resolved[1]), dilation, output_size)
-        pooled, indices = _native_max_pool2d(x, window, return_indices)
-    else:
-        pooled, indices = torch_max_pool2d(
-            x, kernel_size, stride, resolved, dilation, output_size, ceil_mode, return_indices
-        )
-    return (pooled, indices) if indices is not None else pooled
+        return partial(_native_max_pool2d, window=window, return_indices=return_indices)
+    return plan_max_pool2d(
+        kernel_size, stride, resolved, dilation, output_size, ceil_mode, return_indices
+    )
 
 
 def _serves(x: Tensor, padding: ResolvedPadding) -> bool:
@@ -76,15 +89,18 @@ def _serves(x: Tensor, padding: ResolvedPadding) -> bool:
 
 def _native_max_pool2d(
     x: Tensor, window: windows.MaxWindow, return_indices: bool
-) -> tuple[Tensor, Tensor | None]:
+) -> Tensor | tuple[Tensor, Tensor]:
     batch = _as_batch(x)
     if not return_indices and not (torch.is_grad_enabled() and x.requires_grad):
-        return _unbatch(windows.max_pool_inference(batch, *window), x), None
+        return _unbatch(windows.max_pool_inference(batch, *window), x)
     pooled, places = windows.max_pool(batch, *window)
     if not return_indices:
-        return _unbatch(pooled, x), None
+        return _unbatch(pooled, x)
     indices, _ = windows.indices_of(places, x.shape[-2:], *window)
     return _unbatch(pooled, x), _unbatch(indices, x)
+
+
+_planned_max = plans.planned(_plan_max)
 
 
 def avg_pool2d(
@@ -124,26 +140,41 @@ def avg_pool2d(
         tensor([[[[1., 1.],
                   [1., 1.]]]])
     """
+    window = (kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    pooled: Tensor = _planned_average((x,), window)
+    return pooled
+
+
+def _plan_average(
+    x: Tensor,
+    kernel_size: int | Pair,
+    stride: int | Pair | None,
+    padding: Padding,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor_override: int | None,
+) -> plans.Run:
     checks.check_floating(x, "avg_pool2d")
     kernel_size, stride, _ = _window(kernel_size, stride, 1)
     if divisor_override is not None:
         validation.positive_int(divisor_override, "divisor_override")
     resolved, output_size = _fit(x, kernel_size, stride, padding, (1, 1), ceil_mode, "avg_pool2d")
-    if _serves(x, resolved):
-        window = (kernel_size, stride, (*resolved[0], *resolved[1]), output_size)
-        divisor = divisor_override or 0
-        pooled = windows.average_pool(_as_batch(x), *window, count_include_pad, divisor)
-        return _unbatch(pooled, x)
-    return torch_avg_pool2d(
-        x,
-        kernel_size,
-        stride,
-        resolved,
-        output_size,
-        ceil_mode,
-        count_include_pad,
-        divisor_override,
-    )
+    if not _serves(x, resolved):
+        return plan_avg_pool2d(
+            kernel_size,
+            stride,
+            resolved,
+            output_size,
+            ceil_mode,
+            count_include_pad,
+            divisor_override,
+        )
+    window = (kernel_size, stride, (*resolved[0], *resolved[1]), output_size)
+    divided = (count_include_pad, divisor_override or 0)
+    return lambda x: _unbatch(windows.average_pool(_as_batch(x), *window, *divided), x)
+
+
+_planned_average = plans.planned(_plan_average)
 
 
 def adaptive_avg_pool2d(x: Tensor, output_size: OutputSize) -> Tensor:
@@ -331,30 +362,9 @@ def _fit(
 ) -> tuple[ResolvedPadding, Pair]:
     """The padding in pixels for this input, and how many windows fit."""
     checks.check_image(x, op)
-    arguments = (x.shape[-2], x.shape[-1], kernel_size, stride, padding, dilation, ceil_mode)
-    # Working it out takes as long as pooling a small image. What could equal something invalid,
-    # (1, 1.0) say, is worked out anew, and so are sizes that a tracer knows by name alone.
-    plain = type(padding) in (int, str) and type(x.shape[-2]) is type(x.shape[-1]) is int
-    if plain and not torch.compiler.is_compiling():
-        return _fit_remembered(*arguments)
-    return _fit_sizes(*arguments)
-
-
-def _fit_sizes(
-    height: int,
-    width: int,
-    kernel_size: Pair,
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    ceil_mode: bool,
-) -> tuple[ResolvedPadding, Pair]:
-    size = (height, width)
+    size = (x.shape[-2], x.shape[-1])
     resolved = shapes.resolve_padding(padding, size, kernel_size, stride, dilation)
     check_pool_padding(resolved, kernel_size, dilation)
     return resolved, shapes.window_output_size(
         size, kernel_size, stride, resolved, dilation, ceil_mode
     )
-
-
-_fit_remembered = lru_cache(maxsize=256, typed=True)(_fit_sizes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +14,7 @@ from lamina.ops.runtime import native
 from lamina.theory.shapes import Pair, ResolvedPadding
 
 
-def torch_max_pool2d(
-    x: Tensor,
+def plan_max_pool2d(
     kernel_size: Pair,
     stride: Pair,
     padding: ResolvedPadding,
@@ -22,7 +22,7 @@ def torch_max_pool2d(
     output_size: Pair,
     ceil_mode: bool,
     return_indices: bool,
-) -> tuple[Tensor, Tensor | None]:
+) -> Callable[[Tensor], Tensor | tuple[Tensor, Tensor]]:
     """PyTorch's own max pool, which pads both ends alike, by half of the kernel at most.
 
     Other paddings, of the least value there is, are put on before. A dilated window
@@ -31,26 +31,28 @@ def torch_max_pool2d(
     (top, _), (left, _) = padding
     fits = top <= kernel_size[0] // 2 and left <= kernel_size[1] // 2
     if fits and _pads_by_itself(padding, ceil_mode):
-        by_itself = (kernel_size, stride, (top, left), dilation, ceil_mode)
+        window: Any = (kernel_size, stride, (top, left), dilation, ceil_mode, return_indices)
+        return lambda x: F.max_pool2d(x, *window)
+
+    def run(x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        whole = _reaching(padding, x, kernel_size, stride, dilation, output_size, ceil_mode)
+        padded = _pad(x, whole, _least(x.dtype))
         if not return_indices:
-            return F.max_pool2d(x, *by_itself), None
-        pooled, indices = F.max_pool2d(x, *by_itself, return_indices=True)
-        return pooled, indices
-    padding = _reaching(padding, x, kernel_size, stride, dilation, output_size, ceil_mode)
-    padded = _pad(x, padding, _least(x.dtype))
-    if not return_indices:
-        return F.max_pool2d(padded, kernel_size, stride, 0, dilation), None
-    pooled, indices = F.max_pool2d(padded, kernel_size, stride, 0, dilation, return_indices=True)
-    height, width = x.shape[-2:]
-    padded_width = width + left + padding[1][1]
-    # Where all is −∞ PyTorch names the first tap, which may lie in the padding: clamp it.
-    rows = (indices // padded_width - top).clamp(0, height - 1)
-    columns = (indices % padded_width - left).clamp(0, width - 1)
-    return pooled, rows * width + columns
+            return F.max_pool2d(padded, kernel_size, stride, 0, dilation)
+        pooled, indices = F.max_pool2d(
+            padded, kernel_size, stride, 0, dilation, return_indices=True
+        )
+        height, width = x.shape[-2:]
+        padded_width = width + left + whole[1][1]
+        # Where all is −∞ PyTorch names the first tap, which may lie in the padding: clamp it.
+        rows = (indices // padded_width - top).clamp(0, height - 1)
+        columns = (indices % padded_width - left).clamp(0, width - 1)
+        return pooled, rows * width + columns
+
+    return run
 
 
-def torch_avg_pool2d(
-    x: Tensor,
+def plan_avg_pool2d(
     kernel_size: Pair,
     stride: Pair,
     padding: ResolvedPadding,
@@ -58,28 +60,31 @@ def torch_avg_pool2d(
     ceil_mode: bool,
     count_include_pad: bool,
     divisor_override: int | None,
-) -> Tensor:
+) -> Callable[[Tensor], Tensor]:
     """PyTorch's own average pool; what it cannot do is a mean of whole windows, and a factor."""
     (top, _), (left, _) = padding
     # The exporters to ONNX pass over a divisor.
     divides = divisor_override is None or not native.is_exporting()
     if divides and _pads_by_itself(padding, ceil_mode):
-        return F.avg_pool2d(
-            x, kernel_size, stride, (top, left), ceil_mode, count_include_pad, divisor_override
+        window = (kernel_size, stride, (top, left), ceil_mode, count_include_pad, divisor_override)
+        return lambda x: F.avg_pool2d(x, *window)
+
+    def run(x: Tensor) -> Tensor:
+        whole = _reaching(padding, x, kernel_size, stride, (1, 1), output_size, ceil_mode)
+        means: Tensor = F.avg_pool2d(_pad(x, whole, 0.0), kernel_size, stride)
+        if divisor_override is not None:
+            return means * (kernel_size[0] * kernel_size[1] / divisor_override)
+        counted = padding if count_include_pad else ((0, 0), (0, 0))
+        rows, columns = (
+            size / _pixels(windows, size, step, before, (-outer[0], pixels + outer[1]), x)
+            for windows, size, step, (before, _), outer, pixels in zip(
+                output_size, kernel_size, stride, padding, counted, x.shape[-2:], strict=True
+            )
         )
-    whole = _reaching(padding, x, kernel_size, stride, (1, 1), output_size, ceil_mode)
-    means: Tensor = F.avg_pool2d(_pad(x, whole, 0.0), kernel_size, stride)
-    if divisor_override is not None:
-        return means * (kernel_size[0] * kernel_size[1] / divisor_override)
-    counted = padding if count_include_pad else ((0, 0), (0, 0))
-    rows, columns = (
-        size / _pixels(windows, size, step, before, (-outer[0], pixels + outer[1]), x)
-        for windows, size, step, (before, _), outer, pixels in zip(
-            output_size, kernel_size, stride, padding, counted, x.shape[-2:], strict=True
-        )
-    )
-    factor: Tensor = rows[:, None] * columns
-    return means * factor
+        factor: Tensor = rows[:, None] * columns
+        return means * factor
+
+    return run
 
 
 def _pads_by_itself(padding: ResolvedPadding, ceil_mode: bool) -> bool:

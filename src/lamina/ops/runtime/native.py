@@ -27,6 +27,7 @@ from lamina.ops.runtime.torch_private import (
 
 __all__ = [
     "ACTIVATIONS",
+    "PLAIN",
     "instruction_set",
     "instruction_sets",
     "is_exporting",
@@ -131,7 +132,7 @@ def runs_directly(tensors: tuple[object, ...]) -> bool:
         return False
     for tensor in tensors:
         if isinstance(tensor, Tensor) and not (
-            type(tensor) in _PLAIN
+            type(tensor) in PLAIN
             # None has a batch of gradients, or what a transform left behind that has ended.
             and has_storage(tensor)
         ):
@@ -160,5 +161,7 @@ def sizes_are_known(x: Tensor) -> bool:
     return not torch.compiler.is_compiling() and type(x.numel()) is int
 
 
-_PLAIN = (Tensor, torch.nn.Parameter)  # no subclass: those want to see every op
-_SERVED = (*_PLAIN, FakeTensor, FunctionalTensor)  # tracers follow ours as they follow PyTorch's
+PLAIN = (Tensor, torch.nn.Parameter)
+"""Tensors as PyTorch makes them; no subclass: those want to see every op."""
+
+_SERVED = (*PLAIN, FakeTensor, FunctionalTensor)  # tracers follow ours as they follow PyTorch's

@@ -89,6 +89,11 @@ def known_for(problem: Problem) -> Calibration:
     return known
 
 
+def in_force(threads: int) -> Calibration | None:
+    """The figures that decide with so many threads just now; None before the first question."""
+    return _only or _known.get(threads)
+
+
 def machine(problem: Problem) -> Machine:
     """The machine as this problem's pass meets it; measured as for ``known_for``."""
     return known_for(problem).machines[problem.pass_]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from math import prod
 
 import torch
 from torch import Tensor
@@ -112,8 +113,29 @@ def passes(x: Tensor, weight: Tensor) -> tuple[Pass, ...]:
 
 def leaves_to_pytorch(problem: Problem, passes: tuple[Pass, ...]) -> bool:
     """Whether PyTorch's own op takes less for these passes than ours with the fastest in each."""
+    if problem.macs <= FEW and _does_without_onednn(problem):
+        return True
     strict = get_numerics() == "strict"
     return _leaves_to_pytorch(problem, passes, strict, calibration.known_for(problem))
+
+
+FEW = 2_000_000
+"""MACs of a convolution that PyTorch computes in less than what is around a kernel of ours, Python
+and autograd, if it does so without oneDNN, whose setting up alone takes some 40 µs. Measured."""
+
+
+def _does_without_onednn(problem: Problem) -> bool:
+    """Whether PyTorch's op unfolds and multiplies by itself, in the layout that comes.
+
+    Source: PyTorch, aten/src/ATen/native/Convolution.cpp, ``use_mkldnn``.
+    """
+    images, *_ = problem.input_shape
+    if problem.groups > 1 or min(problem.kernel_size) > 3:
+        return False
+    if images == 1 and prod(problem.input_shape) <= 20480:
+        return True
+    plain = problem.kernel_size == problem.stride == problem.dilation == (1, 1)
+    return plain and images < 16 and problem.threads == 1
 
 
 def beats_matrix_product(problem: Problem) -> bool:

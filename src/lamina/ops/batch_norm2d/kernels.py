@@ -1,8 +1,6 @@
-"""Batch normalisation: every channel to mean 0 and deviation 1, then scaled and shifted.
+"""Batch normalisation's kernels as torch ops: with the batch's statistics, with running ones.
 
-y[n, c, h, w] = activation((x[n, c, h, w] − mean[c]) / √(variance[c] + eps) · weight[c] + bias[c])
-
-Source: Ioffe and Szegedy, "Batch Normalization" (2015), algorithm 1.
+Backward keeps x and 2·C numbers; the activation's input is recomputed.
 """
 
 from __future__ import annotations
@@ -12,206 +10,20 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lamina.ops.activation import activation_epilogue
+from lamina.ops.batch_norm2d.pytorch import affine_batch_norm
 from lamina.ops.runtime import boundary, layout, memory, native
-from lamina.ops.runtime.checks import check_floating, check_vector
 from lamina.ops.runtime.registration import (
     Arguments,
     Gradients,
     differentiable_gradients,
     register,
 )
-from lamina.ops.runtime.torch_private import script_tracer
 from lamina.theory import batch_norm2d as theory
 from lamina.theory.cost import Cost
 from lamina.theory.shapes import Direction
-
-
-def batch_norm(
-    x: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-    *,
-    unbiased: bool = True,
-    activation: str | None = None,
-    negative_slope: float = 0.01,
-) -> Tensor:
-    """Normalises every channel and applies an activation in the same pass over memory.
-
-    Args:
-        x: (N, C, ...), any memory format; the output has the same.
-        running_mean: (C,), updated in training; None takes the batch's statistics always.
-        running_var: (C,), likewise.
-        weight: (C,) or None for 1.
-        bias: (C,) or None for 0.
-        training: normalise with the batch's statistics, else with the running ones.
-        momentum: the part of the running statistics that is replaced, in [0, 1].
-        eps: added to the variance, > 0.
-        unbiased: the running variance divides by n − 1 (PyTorch) and not by n (Keras). With one
-            value per channel only the latter is defined: the output is then the bias.
-        activation: "relu", "relu6", "leaky_relu", "silu", "hardswish" or None.
-        negative_slope: of leaky_relu.
-
-    Returns:
-        (N, C, ...). For backward it keeps x and 2·C numbers; the activation's input is recomputed.
-        (Small images go to PyTorch's op, which is quicker there and keeps more.)
-
-    Raises:
-        TypeError: an integer input.
-        ValueError: no axis of channels, a parameter or statistic of another length, one of the two
-            statistics alone, or one value per channel in training with ``unbiased``.
-
-    Example:
-        >>> y = batch_norm(torch.tensor([[1.0], [3.0]]), None, None, training=True)
-        >>> y.flatten()
-        tensor([-1.0000,  1.0000])
-    """
-    check_floating(x, "batch_norm")
-    _check_shapes(x, running_mean, running_var, weight, bias)
-    use_batch_statistics = training or running_mean is None or running_var is None
-    count = x.numel() // x.shape[1] if x.shape[1] else 0
-    if use_batch_statistics and unbiased and count == 1:
-        raise ValueError(
-            "batch_norm: training needs more than one value per channel, "
-            f"got an input of shape {tuple(x.shape)}"
-        )
-    name = activation or "none"
-    by_one_op = unbiased or not use_batch_statistics
-    if (
-        name not in native.ACTIVATIONS
-        or not native.serves(x, running_mean, running_var, weight, bias)
-        or (by_one_op and native.is_small(x))
-    ):
-        plain = _torch_batch_norm(
-            x, running_mean, running_var, weight, bias, training, momentum, eps, unbiased
-        )
-        return activation_epilogue(plain, name, negative_slope)
-    y: Tensor
-    if not use_batch_statistics:
-        y = _inference(x, running_mean, running_var, weight, bias, eps, name, negative_slope)
-        return y
-    y, mean, variance = _training(x, weight, bias, eps, name, negative_slope)
-    if training and running_mean is not None and running_var is not None:
-        correction = count / (count - 1) if unbiased else 1.0
-        _update(running_mean, running_var, mean, variance, momentum, momentum * correction)
-    return y
-
-
-def _check_shapes(
-    x: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-) -> None:
-    if x.dim() < 2:
-        raise ValueError(f"batch_norm: the input must be (N, C, ...), got shape {tuple(x.shape)}")
-    channels = x.shape[1]
-    check_vector(running_mean, "batch_norm", "running_mean", channels)
-    check_vector(running_var, "batch_norm", "running_var", channels)
-    check_vector(weight, "batch_norm", "weight", channels)
-    check_vector(bias, "batch_norm", "bias", channels)
-    if (running_mean is None) != (running_var is None):
-        missing = "running_mean" if running_mean is None else "running_var"
-        raise ValueError(f"batch_norm: {missing} is None; the other one needs it")
-
-
-def _update(
-    running_mean: Tensor,
-    running_var: Tensor,
-    mean: Tensor,
-    variance: Tensor,
-    share: float,
-    variance_share: float,
-) -> None:
-    """Move the running statistics by ``share`` towards the batch's.
-
-    Their version stays, as it does in PyTorch's op: what was saved of them for a backward pass,
-    which needs none or has copies, is not out of date.
-    """
-    own = (running_mean, running_var)
-    directly = native.runs_directly(own)
-    if directly and all(tensor.is_contiguous() for tensor in own):
-        # Three small ops of PyTorch's would cost as much as a small layer.
-        native.kernels.batch_norm2d_update(
-            running_mean, running_var, mean, variance, mean.numel(), share, variance_share
-        )
-        return
-    with torch.no_grad():
-        if directly:
-            running_mean, running_var = running_mean.data, running_var.data
-        running_mean.mul_(1 - share).add_(mean, alpha=share)
-        running_var.mul_(1 - share).add_(variance, alpha=variance_share)
-
-
-def _kept(statistic: Tensor, *differentiated: Tensor | None) -> Tensor:
-    """A running statistic as backward will read it, whatever training makes of it before."""
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled() or script_tracer() is not None:
-        return statistic
-    asked = any(tensor is not None and tensor.requires_grad for tensor in differentiated)
-    return statistic.clone() if asked else statistic
-
-
-# ---- PyTorch's own ------------------------------------------------------------------------------
-
-
-def _torch_batch_norm(
-    x: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    training: bool,
-    momentum: float,
-    eps: float,
-    unbiased: bool,
-) -> Tensor:
-    if not training and running_mean is not None and running_var is not None:
-        mean, variance = (_kept(own, x, weight, bias) for own in (running_mean, running_var))
-        return _affine_batch_norm(x, mean, variance, weight, bias, False, momentum, eps)
-    if unbiased:
-        return _affine_batch_norm(x, running_mean, running_var, weight, bias, True, momentum, eps)
-    count = x.numel() // x.shape[1]
-    if count == 0:
-        return _affine_batch_norm(x, None, None, weight, bias, True, momentum, eps)
-    axes = [axis for axis in range(x.dim()) if axis != 1]
-    variance, mean = torch.var_mean(x, axes, correction=0)
-    if training and running_mean is not None and running_var is not None:
-        # No `no_grad`: what is exported with it and saved, PyTorch does not load again.
-        running_mean.lerp_(mean.detach().to(running_mean.dtype), momentum)
-        running_var.lerp_(variance.detach().to(running_var.dtype), momentum)
-    if count > 1:
-        return _affine_batch_norm(x, None, None, weight, bias, True, momentum, eps)
-    y = x - x  # one value is its own mean; keeps the graph, whose gradient is zero
-    shape = [1, -1] + [1] * (x.dim() - 2)
-    y = y if weight is None else y * weight.view(shape)
-    return y if bias is None else y + bias.view(shape)
-
-
-def _affine_batch_norm(
-    x: Tensor,
-    mean: Tensor | None,
-    variance: Tensor | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    training: bool,
-    momentum: float,
-    eps: float,
-) -> Tensor:
-    if weight is not None or bias is None:
-        return F.batch_norm(x, mean, variance, weight, bias, training, momentum, eps)
-    # PyTorch's own second derivative forgets a bias that has no weight beside it.
-    y = F.batch_norm(x, mean, variance, None, None, training, momentum, eps)
-    return y + bias.to(y.dtype).view(1, -1, *[1] * (x.dim() - 2))
-
 
 # ---- training: the batch's statistics -----------------------------------------------------------
 
@@ -298,7 +110,7 @@ def _training_backward(ctx: Any, dy: Tensor | None, *_: Tensor | None) -> Gradie
     if torch.is_grad_enabled():
 
         def forward(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-            y = _affine_batch_norm(x, None, None, weight, bias, True, 0.0, eps)
+            y = affine_batch_norm(x, None, None, weight, bias, True, 0.0, eps)
             return activation_epilogue(y, activation, negative_slope)
 
         found = differentiable_gradients(forward, (x, weight, bias), dy)
@@ -353,7 +165,7 @@ def _inference_backward(ctx: Any, dy: Tensor) -> Gradients:
     if torch.is_grad_enabled():
 
         def forward(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-            y = _affine_batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
+            y = affine_batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
             return activation_epilogue(y, activation, negative_slope)
 
         found = differentiable_gradients(forward, (x, weight, bias), dy)
@@ -447,7 +259,7 @@ _backward = register(
     ),
     cost=lambda a: _cost(a, training=a.batch_statistics, direction="backward"),
 )
-_training = register(
+training = register(
     f"batch_norm_training(Tensor x, {_OPTIONS}) -> (Tensor, Tensor, Tensor)",
     _training_kernel,
     _training_fake,
@@ -458,7 +270,7 @@ _training = register(
     settings=_settings,
     training=True,
 )
-_inference = register(
+inference = register(
     f"batch_norm_inference(Tensor x, Tensor mean, Tensor variance, {_OPTIONS}) -> Tensor",
     _inference_kernel,
     lambda a: _fake_like(a.x),

@@ -1,0 +1,1 @@
+"""Batch normalisation: the op, its kernels, and PyTorch's own."""
