@@ -1,4 +1,4 @@
-"""One list of layers: every check of ``test_every_layer.py`` runs over all of it."""
+"""One list of layers: every check of ``test_every_layer*.py`` runs over all of it."""
 
 from __future__ import annotations
 
