@@ -34,11 +34,11 @@ FLOORS = {
     "theory": 0,
 }
 
-# The pools are one kind in two files of nn; `children`, `lazy` and `sequential` are what several
-# kinds share.
+# The pools are one kind in two files of nn; `children`, `lazy`, `quantization` and `sequential`
+# are what several kinds share.
 KINDS = sorted(
     {path.stem for path in (SOURCE / "nn").glob("*.py")}
-    - {"__init__", "adaptive_pool2d", "children", "lazy", "sequential"}
+    - {"__init__", "adaptive_pool2d", "children", "lazy", "quantization", "sequential"}
 )
 
 

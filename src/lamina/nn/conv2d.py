@@ -18,6 +18,7 @@ from torch.nn.parameter import Parameter
 from lamina import ops
 from lamina.nn import lazy
 from lamina.nn.children import weight_and_bias
+from lamina.nn.quantization import refused_qconfig
 from lamina.ops.tuning.choice import check as check_algorithm
 from lamina.theory import conv2d as theory
 from lamina.theory.cost import Cost
@@ -95,6 +96,7 @@ class Conv2d(torch.nn.Conv2d):
     weight: Parameter
     bias: Parameter | None
     algorithm: str = "auto"  # here too, for layers that were pickled without it
+    qconfig = refused_qconfig
 
     def __init__(
         self,

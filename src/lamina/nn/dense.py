@@ -17,6 +17,7 @@ from torch.nn.parameter import Parameter
 from lamina import ops
 from lamina.nn import lazy
 from lamina.nn.children import weight_and_bias
+from lamina.nn.quantization import refused_qconfig
 from lamina.theory import dense as theory
 from lamina.theory.cost import Cost
 from lamina.theory.shapes import Direction
@@ -70,6 +71,7 @@ class Linear(torch.nn.Linear):
     in_features: int | None  # type: ignore[assignment]
     weight: Parameter
     bias: Parameter | None  # type: ignore[assignment]
+    qconfig = refused_qconfig
 
     def __init__(
         self,

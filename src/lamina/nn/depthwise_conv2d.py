@@ -17,6 +17,7 @@ from torch.nn.parameter import Parameter
 from lamina import ops
 from lamina.nn import lazy
 from lamina.nn.children import weight_and_bias
+from lamina.nn.quantization import refused_qconfig
 from lamina.theory import depthwise_conv2d as theory
 from lamina.theory.cost import Cost
 from lamina.theory.shapes import Direction, ImageShape, Padding, Pair, image_shape
@@ -85,6 +86,7 @@ class DepthwiseConv2d(torch.nn.Conv2d):
     dilation: Pair
     weight: Parameter
     bias: Parameter | None
+    qconfig = refused_qconfig
 
     def __init__(
         self,
