@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from lamina.cli.common import require_kernels, write
+from lamina.cli.common import require_kernels, warn, write
 from lamina.errors import InputError
 
-bench = typer.Typer(help="Time layers against PyTorch's on this machine; leave it idle meanwhile.")
+bench = typer.Typer(help="Time layers and networks on this machine; leave it idle meanwhile.")
 
 
 @bench.command()
@@ -105,3 +105,49 @@ def algorithms(
         write(out, lab.to_json(machine, rows))
     if markdown is not None:
         write(markdown, to_markdown(lab.table(machine, rows)))
+
+
+@bench.command()
+def networks(
+    chosen: Annotated[
+        str | None, typer.Option("--networks", help="Some alone, with commas: resnet18,vgg16.")
+    ] = None,
+    cases: Annotated[
+        str | None, typer.Option(help="Of inference-16, inference-1 and training.")
+    ] = None,
+    sides: Annotated[
+        str | None, typer.Option(help="Some alone: torch-compile,lamina-optimize,openvino say.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Turns of each side in a case.")] = 9,
+    threads: Annotated[
+        int | None, typer.Option(help="Of each side.  [default: the processor's cores]")
+    ] = None,
+    peers: Annotated[
+        Path | None,
+        typer.Option(
+            help="An environment's python that has ONNX Runtime and OpenVINO.", metavar="PYTHON"
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", help="Write the tables to this file.")
+    ] = None,
+) -> None:
+    """Time whole networks against PyTorch, torch.compile, ONNX Runtime and OpenVINO."""
+    from lamina.bench import network_rows
+    from lamina.bench.network_cases import plan
+    from lamina.bench.networks import benchmark_networks
+    from lamina.inspector.command import check_out
+    from lamina.report.table import to_markdown, to_text
+
+    asked = plan(chosen, cases, sides, rounds, threads, peers)
+    check_out(out, markdown)
+    known, rows = benchmark_networks(
+        asked, on_row=lambda row: print(network_rows.line(row), flush=True), say=warn
+    )
+    tables = network_rows.table(known, rows), network_rows.means_table(rows)
+    print("", *map(to_text, tables), sep="\n\n")
+    if out is not None:
+        write(out, network_rows.to_json(known, rows))
+    if markdown is not None:
+        write(markdown, "\n\n".join(map(to_markdown, tables)) + "\n")
