@@ -18,17 +18,16 @@ LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last
 Draw = Callable[..., torch.Tensor]
 
 # Kernel size, stride, padding, dilation, output size of a pool over 9×11 pixels.
-WINDOW = [3, 3], [2, 2], [1, 0, 0, 1]
-OUTPUT = [4, 5]
+WINDOW = [3, 3], [2, 2], [1, 0, 0, 1], [1, 1], [4, 5]
 CONVOLUTION = [1, 1], [1, 0, 2, 1], [1, 1], 1, "winograd"
 DEPTHWISE = [2, 1], [0, 1, 1, 2], [1, 2], "silu", 0.01
 
 # An op's arguments: `image` draws what may have either layout, `vector` what has none; both
 # require gradients where the op has them.
 SAMPLES: dict[str, Callable[[Draw, Draw, bool], tuple[Any, ...]]] = {
-    "avg_pool2d": lambda image, _, last: (image(2, 20, 9, 11), *WINDOW, OUTPUT, False, 0),
+    "avg_pool2d": lambda image, _, last: (image(2, 20, 9, 11), *WINDOW, False, 0),
     "avg_pool2d_backward": lambda image, _, last: (
-        *(image(2, 20, 4, 5), [9, 11], *WINDOW, OUTPUT, True, 0, last),
+        *(image(2, 20, 4, 5), [9, 11], *WINDOW, True, 0, last),
     ),
     "batch_norm_backward": lambda image, vector, last: (
         *(image(4, 3, 5, 5), image(4, 3, 5, 5), vector(3), vector(3).abs(), vector(3), vector(3)),
@@ -68,13 +67,13 @@ SAMPLES: dict[str, Callable[[Draw, Draw, bool], tuple[Any, ...]]] = {
     "linear": lambda _, vector, last: (vector(5, 7), vector(3, 7), vector(3)),
     "linear_input_gradient": lambda _, vector, last: (vector(5, 3), vector(3, 7)),
     "linear_weight_gradient": lambda _, vector, last: (vector(5, 7), vector(5, 3), vector(3, 7)),
-    "max_pool2d": lambda image, _, last: (image(2, 20, 9, 11), *WINDOW, [1, 1], OUTPUT),
+    "max_pool2d": lambda image, _, last: (image(2, 20, 9, 11), *WINDOW),
     "max_pool2d_backward": lambda image, _, last: (
         image(2, 20, 4, 5),
-        torch.ops.lamina.max_pool2d(image(2, 20, 9, 11), *WINDOW, [1, 1], OUTPUT)[1],
-        *([9, 11], *WINDOW, [1, 1], OUTPUT, last),
+        torch.ops.lamina.max_pool2d(image(2, 20, 9, 11), *WINDOW)[1],
+        *([9, 11], *WINDOW, last),
     ),
-    "max_pool2d_inference": lambda image, _, last: (image(2, 20, 9, 11), *WINDOW, [1, 1], OUTPUT),
+    "max_pool2d_inference": lambda image, _, last: (image(2, 20, 9, 11), *WINDOW),
     "separable_block": lambda image, vector, last: (
         *(image(2, 4, 8, 8), vector(8, 1, 3, 3), vector(5, 8, 1, 1), vector(8, 4, 1, 1)),
         *(vector(8), vector(8), vector(8), vector(8).square()),

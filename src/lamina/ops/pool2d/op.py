@@ -75,7 +75,8 @@ def _plan_max(
     kernel_size, stride, dilation = _window(kernel_size, stride, dilation)
     resolved, output_size = _fit(x, kernel_size, stride, padding, dilation, ceil_mode, "max_pool2d")
     if kernel_size[0] * kernel_size[1] <= windows.BYTE_TAPS and _serves(x, resolved):
-        window = (kernel_size, stride, (*resolved[0], *resolved[1]), dilation, output_size)
+        sides = (*resolved[0], *resolved[1])
+        window = windows.Sliding(kernel_size, stride, sides, dilation, output_size)
         return partial(_native_max_pool2d, window=window, return_indices=return_indices)
     return plan_max_pool2d(
         kernel_size, stride, resolved, dilation, output_size, ceil_mode, return_indices
@@ -88,7 +89,7 @@ def _serves(x: Tensor, padding: ResolvedPadding) -> bool:
 
 
 def _native_max_pool2d(
-    x: Tensor, window: windows.MaxWindow, return_indices: bool
+    x: Tensor, window: windows.Sliding, return_indices: bool
 ) -> Tensor | tuple[Tensor, Tensor]:
     batch = _as_batch(x)
     if not return_indices and not (torch.is_grad_enabled() and x.requires_grad):
@@ -96,7 +97,7 @@ def _native_max_pool2d(
     pooled, places = windows.max_pool(batch, *window)
     if not return_indices:
         return _unbatch(pooled, x)
-    indices, _ = windows.indices_of(places, x.shape[-2:], *window)
+    indices, _ = windows.indices_of(places, x.shape[-2:], window)
     return _unbatch(pooled, x), _unbatch(indices, x)
 
 
@@ -169,7 +170,8 @@ def _plan_average(
             count_include_pad,
             divisor_override,
         )
-    window = (kernel_size, stride, (*resolved[0], *resolved[1]), output_size)
+    sides = (*resolved[0], *resolved[1])
+    window = windows.Sliding(kernel_size, stride, sides, (1, 1), output_size)
     divided = (count_include_pad, divisor_override or 0)
     return lambda x: _unbatch(windows.average_pool(_as_batch(x), *window, *divided), x)
 

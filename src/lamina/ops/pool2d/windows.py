@@ -7,7 +7,7 @@ gradients are linear maps, so each can be differentiated as often as one likes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,29 +18,30 @@ from lamina.ops.runtime.registration import Arguments, Gradients, Window, regist
 from lamina.theory import pool2d as theory
 from lamina.theory.cost import Cost
 from lamina.theory.pool2d import Operation
-from lamina.theory.shapes import Direction, Pair
+from lamina.theory.shapes import Direction
 
 BYTE_TAPS = 256
 """A window of more taps has places that no byte holds."""
 
-Sides = tuple[int, int, int, int]
-"""Padding in pixels: top, bottom, left, right."""
-
-MaxWindow = tuple[Pair, Pair, Sides, Pair, Pair]
-"""Kernel size, stride, padding, dilation, output size."""
-
 _Numbers = Sequence[int]
 
 
-def _axes(
-    size: _Numbers,
-    windows: _Numbers,
-    kernel_size: _Numbers,
-    stride: _Numbers,
-    padding: _Numbers,
-    dilation: _Numbers,
-) -> tuple[_Numbers, _Numbers]:
+class Sliding(NamedTuple):
+    """The window that an op takes, in this order; its padding is (top, bottom, left, right)."""
+
+    kernel_size: _Numbers
+    stride: _Numbers
+    padding: _Numbers
+    dilation: _Numbers
+    output_size: _Numbers
+
+
+_WINDOW = ", ".join(f"SymInt[] {name}" for name in Sliding._fields)
+
+
+def _axes(size: _Numbers, window: Sliding) -> tuple[_Numbers, _Numbers]:
     """Rows and columns as the kernels take them, in the order of ``Axis`` in pool2d.h."""
+    kernel_size, stride, padding, dilation, windows = window
     top, bottom, left, right = padding
     return (
         (size[0], windows[0], kernel_size[0], stride[0], dilation[0], top, bottom),
@@ -50,32 +51,18 @@ def _axes(
 
 # ---- maximum ------------------------------------------------------------------------------------
 
-_MAX_WINDOW = (
-    "SymInt[] kernel_size, SymInt[] stride, SymInt[] padding, SymInt[] dilation, "
-    "SymInt[] output_size"
-)
-
-
 _INPUT, _GRADIENT = "pooling: the input", "pooling: the gradient"
 
 
-def _run_max(
-    x: Tensor,
-    places: Tensor | None,
-    kernel_size: _Numbers,
-    stride: _Numbers,
-    padding: _Numbers,
-    dilation: _Numbers,
-    output_size: _Numbers,
-) -> Tensor:
+def _run_max(x: Tensor, places: Tensor | None, window: Sliding) -> Tensor:
     channels_last = layout.is_channels_last(x)
     images, channels, *size = x.shape
-    y = memory.empty((images, channels, *output_size), x, channels_last=channels_last)
+    y = memory.empty((images, channels, *window.output_size), x, channels_last=channels_last)
     native.kernels.pool2d_max(
         boundary.image(x, _INPUT, channels_last),
         images,
         channels,
-        *_axes(size, output_size, kernel_size, stride, padding, dilation),
+        *_axes(size, window),
         channels_last,
         y,
         places,
@@ -84,18 +71,18 @@ def _run_max(
 
 
 def _max_inference_kernel(x: Tensor, *window: Any) -> Tensor:
-    return _run_max(x, None, *window)
+    return _run_max(x, None, Sliding(*window))
 
 
 def _pooled_fake(a: Arguments) -> Tensor:
     return layout.fake_empty(a.x, (*a.x.shape[:2], *a.output_size), layout.is_channels_last(a.x))
 
 
-def _max_kernel(x: Tensor, *window: Any) -> tuple[Tensor, Tensor]:
-    *_, output_size = window
-    size = (*x.shape[:2], *output_size)
+def _max_kernel(x: Tensor, *numbers: Any) -> tuple[Tensor, Tensor]:
+    window = Sliding(*numbers)
+    size = (*x.shape[:2], *window.output_size)
     places = memory.empty(size, x, channels_last=layout.is_channels_last(x), dtype=torch.uint8)
-    return _run_max(x, places, *window), places
+    return _run_max(x, places, window), places
 
 
 def _max_fake(a: Arguments) -> tuple[Tensor, Tensor]:
@@ -141,19 +128,12 @@ def _gradient_of_max(ctx: Any, dy: Tensor | None, places: Tensor) -> Gradients:
     return {"x": backward(dy, places, ctx.size, *ctx.window, ctx.channels_last)}
 
 
-def indices_of(
-    places: Tensor,
-    size: _Numbers,
-    kernel_size: _Numbers,
-    stride: _Numbers,
-    padding: _Numbers,
-    dilation: _Numbers,
-    output_size: _Numbers,
-) -> tuple[Tensor, Tensor]:
+def indices_of(places: Tensor, size: _Numbers, window: Sliding) -> tuple[Tensor, Tensor]:
     """Pixels of the image, row · W + column, of places in windows; and which exist.
 
     A dilated window beside a small image may hold no pixel at all.
     """
+    kernel_size, stride, padding, dilation, output_size = window
     taps = places.long()
     # Not on the device that is the default just now.
     rows = torch.arange(output_size[0], device=places.device)[:, None] * stride[0] - padding[0]
@@ -167,7 +147,7 @@ def indices_of(
 def _scatter(dy: Tensor, places: Tensor, size: _Numbers, *window_and_layout: Any) -> Tensor:
     """The gradient in PyTorch's own ops, to be differentiated again."""
     *window, _ = window_and_layout
-    indices, inside = indices_of(places, size, *window)
+    indices, inside = indices_of(places, size, Sliding(*window))
     images, channels = dy.shape[:2]
     dx = dy.new_zeros(images, channels, size[0] * size[1])
     dx = dx.scatter_add(2, indices.flatten(2), torch.where(inside, dy, 0.0).flatten(2))
@@ -175,25 +155,19 @@ def _scatter(dy: Tensor, places: Tensor, size: _Numbers, *window_and_layout: Any
 
 
 def _max_gradient_kernel(
-    dy: Tensor,
-    places: Tensor,
-    size: _Numbers,
-    kernel_size: _Numbers,
-    stride: _Numbers,
-    padding: _Numbers,
-    dilation: _Numbers,
-    output_size: _Numbers,
-    channels_last: bool,
+    dy: Tensor, places: Tensor, size: _Numbers, *window_and_layout: Any
 ) -> Tensor:
+    *numbers, channels_last = window_and_layout
+    window = Sliding(*numbers)
     images, channels = dy.shape[:2]
-    pooled = (images, channels, *output_size)
+    pooled = (images, channels, *window.output_size)
     dx = memory.empty((images, channels, *size), dy, channels_last=channels_last)
     native.kernels.pool2d_max_backward(
         boundary.image(dy, _GRADIENT, channels_last, pooled),
         boundary.image(places, "pooling: the saved places", channels_last, pooled, torch.uint8),
         images,
         channels,
-        *_axes(size, output_size, kernel_size, stride, padding, dilation),
+        *_axes(size, window),
         channels_last,
         dx,
     )
@@ -207,10 +181,6 @@ def _gradient_fake(a: Arguments) -> Tensor:
     return layout.fake_empty(a.dy, (*a.dy.shape[:2], *a.size), a.channels_last)
 
 
-def _dilation(a: Arguments) -> Any:
-    return tuple(getattr(a, "dilation", (1, 1)))  # a mean has none
-
-
 def _cost(operation: Operation, direction: Direction) -> Callable[[Arguments], Cost]:
     def cost(a: Arguments) -> Cost:
         forward = direction == "forward"
@@ -219,7 +189,7 @@ def _cost(operation: Operation, direction: Direction) -> Callable[[Arguments], C
             tuple(a.kernel_size),
             tuple(a.stride),
             sides(a.padding),
-            _dilation(a),
+            tuple(a.dilation),
             operation=operation,
             direction=direction,
         )
@@ -229,11 +199,11 @@ def _cost(operation: Operation, direction: Direction) -> Callable[[Arguments], C
 
 def _window(a: Arguments) -> Window:
     padding = sides(a.padding)
-    return Window(tuple(a.kernel_size), tuple(a.stride), padding, _dilation(a), False)
+    return Window(tuple(a.kernel_size), tuple(a.stride), padding, tuple(a.dilation), False)
 
 
 max_pool = register(
-    f"max_pool2d(Tensor x, {_MAX_WINDOW}) -> (Tensor, Tensor)",
+    f"max_pool2d(Tensor x, {_WINDOW}) -> (Tensor, Tensor)",
     _max_kernel,
     _max_fake,
     save=_max_save,
@@ -243,7 +213,7 @@ max_pool = register(
     window=_window,
 )
 max_pool_inference = register(
-    f"max_pool2d_inference(Tensor x, {_MAX_WINDOW}) -> Tensor",
+    f"max_pool2d_inference(Tensor x, {_WINDOW}) -> Tensor",
     _max_inference_kernel,
     _pooled_fake,
     save=_max_inference_save,
@@ -253,7 +223,7 @@ max_pool_inference = register(
     window=_window,
 )
 _max_gradient = register(
-    f"max_pool2d_backward(Tensor dy, Tensor places, SymInt[] size, {_MAX_WINDOW}, "
+    f"max_pool2d_backward(Tensor dy, Tensor places, SymInt[] size, {_WINDOW}, "
     "bool channels_last) -> Tensor",
     _max_gradient_kernel,
     _gradient_fake,
@@ -263,29 +233,20 @@ _max_gradient = register(
 
 # ---- mean ---------------------------------------------------------------------------------------
 
-_AVERAGE_WINDOW = (
-    "SymInt[] kernel_size, SymInt[] stride, SymInt[] padding, SymInt[] output_size, "
-    "bool count_padding, int divisor"
-)
+_MEAN = f"{_WINDOW}, bool count_padding, int divisor"
 
 
-def _average_kernel(
-    x: Tensor,
-    kernel_size: _Numbers,
-    stride: _Numbers,
-    padding: _Numbers,
-    output_size: _Numbers,
-    count_padding: bool,
-    divisor: int,
-) -> Tensor:
+def _average_kernel(x: Tensor, *window_and_divisor: Any) -> Tensor:
+    *numbers, count_padding, divisor = window_and_divisor
+    window = Sliding(*numbers)
     channels_last = layout.is_channels_last(x)
     images, channels, *size = x.shape
-    y = memory.empty((images, channels, *output_size), x, channels_last=channels_last)
+    y = memory.empty((images, channels, *window.output_size), x, channels_last=channels_last)
     native.kernels.pool2d_average(
         boundary.image(x, _INPUT, channels_last),
         images,
         channels,
-        *_axes(size, output_size, kernel_size, stride, padding, (1, 1)),
+        *_axes(size, window),
         channels_last,
         count_padding,
         divisor,
@@ -302,24 +263,16 @@ def _average_backward(ctx: Any, dy: Tensor) -> Gradients:
     return {"x": _average_gradient(dy, ctx.size, *ctx.window, ctx.channels_last)}
 
 
-def _average_gradient_kernel(
-    dy: Tensor,
-    size: _Numbers,
-    kernel_size: _Numbers,
-    stride: _Numbers,
-    padding: _Numbers,
-    output_size: _Numbers,
-    count_padding: bool,
-    divisor: int,
-    channels_last: bool,
-) -> Tensor:
+def _average_gradient_kernel(dy: Tensor, size: _Numbers, *rest: Any) -> Tensor:
+    *numbers, count_padding, divisor, channels_last = rest
+    window = Sliding(*numbers)
     images, channels = dy.shape[:2]
     dx = memory.empty((images, channels, *size), dy, channels_last=channels_last)
     native.kernels.pool2d_average_backward(
-        boundary.image(dy, _GRADIENT, channels_last, (images, channels, *output_size)),
+        boundary.image(dy, _GRADIENT, channels_last, (images, channels, *window.output_size)),
         images,
         channels,
-        *_axes(size, output_size, kernel_size, stride, padding, (1, 1)),
+        *_axes(size, window),
         channels_last,
         count_padding,
         divisor,
@@ -337,7 +290,7 @@ def _average_gradient_backward(ctx: Any, ddx: Tensor) -> Gradients:
 
 
 average_pool = register(
-    f"avg_pool2d(Tensor x, {_AVERAGE_WINDOW}) -> Tensor",
+    f"avg_pool2d(Tensor x, {_MEAN}) -> Tensor",
     _average_kernel,
     _pooled_fake,
     save=_average_save,
@@ -348,8 +301,7 @@ average_pool = register(
     window=_window,
 )
 _average_gradient = register(
-    f"avg_pool2d_backward(Tensor dy, SymInt[] size, {_AVERAGE_WINDOW}, bool channels_last)"
-    " -> Tensor",
+    f"avg_pool2d_backward(Tensor dy, SymInt[] size, {_MEAN}, bool channels_last) -> Tensor",
     _average_gradient_kernel,
     _gradient_fake,
     save=_average_gradient_save,
