@@ -98,6 +98,44 @@ print(json.dumps(answer))
 """
 
 
+SIZES = """
+import json
+import keras
+import torch
+from keras import layers
+from lamina.inspector import inspect
+from lamina.layers import Conv2D
+from lamina.report.inspection.network import size_of
+
+def model(form):
+    size = (16, 12, 3) if form == "channels_last" else (3, 16, 12)
+    return keras.Sequential([
+        keras.Input(size),
+        Conv2D(8, 3, padding="same", data_format=form, name="ours"),
+        layers.ReLU(name="relu"),
+        layers.MaxPooling2D(data_format=form, name="pool"),
+    ]), (1, *size)
+
+class Mixed(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.before, (self.inner, _) = torch.nn.Conv2d(5, 3, 1), model("channels_last")
+
+    def forward(self, x):
+        return self.inner(self.before(x).permute(0, 2, 3, 1))
+
+def sizes(model, size):
+    account = inspect(model, size)
+    return {row.label.rpartition(".")[2]: size_of(row) for row in account.rows if row.output_shapes}
+
+print(json.dumps({
+    "channels_last": sizes(*model("channels_last")),
+    "channels_first": sizes(*model("channels_first")),
+    "mixed": sizes(Mixed(), (1, 5, 16, 12)),
+}))
+"""
+
+
 def run(program):
     result = subprocess.run(
         [sys.executable, "-c", program],
@@ -137,3 +175,10 @@ def test_a_keras_model_is_counted_exactly_and_left_alone():
         assert seen["backward"] == 2 * sum(seen["macs"].values()) - pixels * 8 * 27
         assert seen["field"] == [6, 6]
     assert answer["False"]["drops"] == 0 < answer["True"]["drops"]
+
+
+def test_a_drawing_names_channels_and_pixels_in_either_order():
+    answer = run(SIZES)
+    for seen in answer.values():
+        assert list(seen.values())[-3:] == ["8 × 16×12", "8 × 16×12", "8 × 8×6"]
+    assert answer["mixed"]["before"] == "3 × 16×12"

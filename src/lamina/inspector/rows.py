@@ -9,11 +9,12 @@ from typing import get_args
 
 from torch import nn
 
+from lamina.dialects import is_keras
 from lamina.inspector.count.complexity import complexity_of
 from lamina.inspector.count.facts import adaptive
 from lamina.inspector.count.formulas import Status
 from lamina.inspector.roles import describe_roles
-from lamina.inspector.trace.dialect import state_of
+from lamina.inspector.trace.dialect import has_channels_last, state_of
 from lamina.inspector.trace.recorder import Entry
 from lamina.inspector.trace.records import Shapes, Trace
 from lamina.report.records import Row, Totals
@@ -143,6 +144,7 @@ def build_rows(model: nn.Module, trace: Trace) -> list[Row]:
                 output_shapes=[info.shape for info in shapes.outputs],
                 dtype=first.dtype if first else "",
                 layout=first.layout if first else "",
+                channels_last=_has_channels_last(entry),
                 receptive_field=field.size if field else None,
                 stride=field.stride if field else None,
                 offset=field.offset if field else None,
@@ -158,6 +160,20 @@ def build_rows(model: nn.Module, trace: Trace) -> list[Row]:
     for row in rows:
         row.complexity = complexity_of(row.kind, trace.training)
     return rows
+
+
+def _has_channels_last(entry: Entry) -> bool:
+    """Of a call's images: the Keras model says so that the call is inside of, or is."""
+    layer, outermost = entry.module, None
+    above: Entry | None = entry
+    while above is not None:
+        if above.module is not None and is_keras(above.module):
+            outermost = above.module
+        above = above.parent
+    if outermost is None:
+        return False
+    says = layer is not None and getattr(layer, "data_format", None) is not None
+    return has_channels_last(layer if says and layer is not None else outermost)
 
 
 def _sources(

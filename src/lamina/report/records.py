@@ -110,6 +110,7 @@ class Row:
         output_shapes: shapes of the tensors that went out.
         dtype: of the first output.
         layout: of the first output: contiguous, channels_last or strided.
+        channels_last: whether its images are (N, H, W, C), as Keras's are, whatever their layout.
         receptive_field: pixels of the input that one output position sees, per axis.
         stride: pixels of the input between neighbouring output positions, per axis.
         offset: centre of the first output position's field, per axis.
@@ -143,6 +144,7 @@ class Row:
     output_shapes: list[Shape] = field(default_factory=list)
     dtype: str = ""
     layout: str = ""
+    channels_last: bool = False
     receptive_field: Shape | None = None
     stride: tuple[float, ...] | None = None
     offset: tuple[float, ...] | None = None

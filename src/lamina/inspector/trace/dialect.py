@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lamina.dialects import is_keras
 from lamina.errors import InputError
 
-__all__ = ["built_only", "is_leaf", "modules_of", "own_inputs", "state_of"]
+__all__ = ["built_only", "has_channels_last", "is_leaf", "modules_of", "own_inputs", "state_of"]
 
 Part = Literal["parameter", "buffer"]
 
@@ -26,6 +26,19 @@ def is_leaf(module: nn.Module) -> bool:
     if is_keras(module):
         return not any(_keras_layers(module))
     return not any(module.children())
+
+
+def has_channels_last(module: nn.Module) -> bool:
+    """Whether the images of a module are (N, H, W, C), as Keras's are unless it was asked not to.
+
+    A Keras layer that does not say so itself, a model or an activation, is asked by the layers in
+    it, and else goes by Keras's rule.
+    """
+    if not is_keras(module):
+        return False
+    layers = (module, *(layer for _, layer in _keras_layers(module)))
+    said = (getattr(layer, "data_format", None) for layer in layers)
+    return next((form for form in said if form is not None), "channels_last") == "channels_last"
 
 
 def own_inputs(model: nn.Module) -> list[tuple[tuple[int, ...], torch.dtype]]:

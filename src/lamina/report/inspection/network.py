@@ -84,7 +84,9 @@ def image_of(row: Row) -> tuple[int, int, int]:
     """Channels, height and width of what a row puts out; one pixel for what is no image."""
     shape = row.output_shapes[0] if row.output_shapes else ()
     if len(shape) == 4:
-        return shape[1], shape[2], shape[3]
+        _, *image = shape
+        channels = image.pop(-1 if row.channels_last else 0)
+        return channels, image[0], image[1]
     return (shape[-1] if shape else 1), 1, 1
 
 
@@ -94,6 +96,9 @@ def size_of(row: Row) -> str:
     >>> size_of(Row("", 0, "", "", "", 0, None, output_shapes=[(1, 64, 128, 256)]))
     '64 × 128×256'
     >>> size_of(Row("", 0, "", "", "", 0, None, output_shapes=[(1, 64, 28, 28)]))
+    '64 × 28²'
+    >>> row = Row("", 0, "", "", "", 0, None, output_shapes=[(1, 28, 28, 64)], channels_last=True)
+    >>> size_of(row)
     '64 × 28²'
     """
     channels, height, width = image_of(row)
