@@ -75,6 +75,10 @@ struct Sums {
     columns.has_addend() ? write<true>(columns) : write<false>(columns);
   }
 
+  static void ask_for_addend(const Columns& columns) {
+    for_sums(columns, [&](int, int, float* to) { prefetch(columns.clamp->addend.at(to)); });
+  }
+
  private:
   template <bool HasAddend>
   [[gnu::always_inline]] void write(const Columns& columns) const {
@@ -109,6 +113,7 @@ struct Stretches {
 
 template <int Rows, int Vectors>
 [[gnu::noinline]] void stretches_product(const Stretches& a, const Columns& columns) {
+  if (columns.has_addend()) Sums<Rows, Vectors>::ask_for_addend(columns);
   Sums<Rows, Vectors> sums;
   const float* b = columns.b;
   for (int64_t s = 0; s < a.segments; ++s) {
@@ -119,11 +124,7 @@ template <int Rows, int Vectors>
       for (int r = 0; r < Rows; ++r)
         __builtin_prefetch(a.next[s * block_rows + r] + a.offset + k * a.step);
       if (columns.far && k < Vectors * lanes)
-        for (int r = 0; r < Rows; ++r) {
-          const float* const to = columns.c + r * columns.c_stride + k;
-          prefetch_to_write(to);
-          if (columns.has_addend()) prefetch(columns.clamp->addend.at(to));
-        }
+        for (int r = 0; r < Rows; ++r) prefetch_to_write(columns.c + r * columns.c_stride + k);
       const int64_t end = std::min(k + line, a.depth) * a.step;
       for (int64_t at = k * a.step; at < end; at += a.step, b += columns.b_stride)
         sums.add(b, [&](int r) { return rows[r][at]; });

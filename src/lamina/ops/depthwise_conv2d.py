@@ -17,7 +17,7 @@ from torch import Tensor
 from lamina.ops.activation import activation_epilogue
 from lamina.ops.conv2d import pytorch
 from lamina.ops.conv2d.pytorch import torch_conv2d
-from lamina.ops.finish import Finish, apply_finish, cost_of_finish, finish_of, is_sum, vectors
+from lamina.ops.finish import apply_finish, cost_of_finish, finish_of, is_sum, vectors
 from lamina.ops.padding import sides, window_padding
 from lamina.ops.runtime import boundary, checks, layout, memory, native
 from lamina.ops.runtime.registration import (
@@ -200,8 +200,9 @@ def _kernel(
     channels_last = layout.is_channels_last_after(x, weight)
     shape = _output_shape(x, weight, stride, padding, dilation)
     y = memory.empty(shape, x, channels_last=channels_last)
-    finish = Finish(scale, shift, None, mean, variance)
-    scale, shift, mean, variance = vectors(finish, "depthwise_conv2d", weight.shape[0])
+    scale, shift, mean, variance = vectors(
+        (scale, shift, mean, variance), "depthwise_conv2d", weight.shape[0]
+    )
     native.kernels.depthwise_conv2d_forward(
         boundary.image(x, "depthwise_conv2d: the input", channels_last),
         boundary.row_major(weight, "depthwise_conv2d: weight", weight.shape),

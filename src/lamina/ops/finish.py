@@ -89,7 +89,7 @@ def apply_finish(z: Tensor, finish: Finish, in_place: bool = False) -> Tensor:
         >>> apply_finish(torch.ones(1, 1, 1, 2), below)
         tensor([[[[0., 0.]]]])
     """
-    _check_statistics(finish, "finish")
+    _check_statistics(finish.mean, finish.variance, "finish")
     scale, shift = finish.scale, finish.shift
     if finish.mean is not None and finish.variance is not None:
         inverse = torch.rsqrt(finish.variance + finish.eps)
@@ -109,24 +109,28 @@ def apply_finish(z: Tensor, finish: Finish, in_place: bool = False) -> Tensor:
     return activated
 
 
-def vectors(finish: Finish, op: str, channels: int) -> Vectors:
-    """Its ``parameters`` as the kernels read them.
+def vectors(parameters: Vectors, op: str, channels: int) -> Vectors:
+    """A finish's ``parameters`` as the kernels read them.
 
     Raises:
         TypeError: as ``boundary.plain``.
         ValueError: another shape, or a mean without a variance.
     """
-    _check_statistics(finish, op)
+    scale, shift, mean, variance = parameters
+    shift = None if shift is None else boundary.vector(shift, f"{op}: bias", channels)
+    if scale is mean is variance is None:  # most often; a small call takes little longer than this
+        return None, shift, None, None
+    _check_statistics(mean, variance, op)
     return (
-        boundary.vector(finish.scale, f"{op}: scale", channels),
-        boundary.vector(finish.shift, f"{op}: bias", channels),
-        boundary.vector(finish.mean, f"{op}: mean", channels),
-        boundary.vector(finish.variance, f"{op}: variance", channels),
+        boundary.vector(scale, f"{op}: scale", channels),
+        shift,
+        boundary.vector(mean, f"{op}: mean", channels),
+        boundary.vector(variance, f"{op}: variance", channels),
     )
 
 
-def _check_statistics(finish: Finish, op: str) -> None:
-    if (finish.mean is None) is not (finish.variance is None):
+def _check_statistics(mean: Tensor | None, variance: Tensor | None, op: str) -> None:
+    if (mean is None) is not (variance is None):
         raise ValueError(f"{op}: mean and variance come together")
 
 

@@ -306,7 +306,7 @@ def _read_parameters(a: Arguments) -> list[Tensor | None]:
     return [
         vector
         for finish, length in zip(_finishes(a), lengths, strict=True)
-        for vector in vectors(finish, "separable_block", length)
+        for vector in vectors(finish.parameters, "separable_block", length)
     ]
 
 

@@ -40,7 +40,7 @@ def forward(
         algorithm,
         _image(x, "the input", problem.input_shape, planar),
         *_filter(weight),
-        *vectors(finish, "conv2d", outputs),
+        *vectors(finish.parameters, "conv2d", outputs),
         # As y is laid out.
         finish.addend
         if finish.addend is None

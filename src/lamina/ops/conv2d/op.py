@@ -264,7 +264,7 @@ def _kernel(
         y = fft.forward(x, weight, problem)
     else:
         y = pytorch.forward(x, weight, problem)
-    vectors(finish, "conv2d", y.shape[1])  # PyTorch's ops would broadcast
+    vectors(finish.parameters, "conv2d", y.shape[1])  # PyTorch's ops would broadcast
     y = apply_finish(y, finish, in_place=True)
     return boundary.laid_out(y, layout.strides(y.shape, channels_last))
 
