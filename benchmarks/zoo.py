@@ -95,17 +95,6 @@ def build(name: str) -> tuple[nn.Module, int]:
     return model, pixels
 
 
-def optimized(model: nn.Module, x: Tensor) -> tuple[nn.Module, str]:
-    """The network by lamina, channels-last unless its forward takes views that forbid it."""
-    faster = lamina.optimize(model, channels_last=True, copy=True)
-    try:
-        with torch.no_grad():
-            faster(x)
-    except RuntimeError:
-        return lamina.optimize(model, copy=True), "nchw"
-    return faster, "channels-last"
-
-
 def sides_of(model: nn.Module, x: Tensor) -> dict[str, tuple[nn.Module, Tensor]]:
     """Modules with their input; a layout in which the plain network does not run is left out."""
     sides = {}
@@ -117,8 +106,7 @@ def sides_of(model: nn.Module, x: Tensor) -> dict[str, tuple[nn.Module, Tensor]]
         except RuntimeError:
             continue
         sides[f"torch {name}"] = plain, images
-    faster, layout = optimized(model, x)
-    sides[f"lamina {layout}"] = faster, x.to(memory_format=LAYOUTS[layout])
+    sides["lamina"] = lamina.optimize(model, copy=True), x
     return sides
 
 

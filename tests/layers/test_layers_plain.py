@@ -208,7 +208,7 @@ def test_optimize_refuses_keras_in_one_line_and_leaves_it(wrapped: bool) -> None
     model = torch.nn.Sequential(torch.nn.ReLU(), inner) if wrapped else inner
     strides = inner.layers[0].kernel.value.stride()
     with pytest.raises(TypeError, match=r"Sequential is Keras's.*of lamina\.layers") as error:
-        lamina.optimize(model, channels_last=True)
+        lamina.optimize(model)
     assert "\n" not in str(error.value)
     assert type(inner.layers[0]) is keras.layers.Conv2D
     assert inner.layers[0].kernel.value.stride() == strides

@@ -10,7 +10,6 @@ from torch.nn.utils import parametrizations, prune
 
 from lamina import models, nn
 from lamina.nn.children import is_plain
-from lamina.nn.sequential import flattened
 
 Change = Callable[[torch.nn.Module, str], None]
 
@@ -192,11 +191,3 @@ def test_a_hook_on_a_sequential_inside_runs() -> None:
         block.conv.register_forward_hook(lambda *_: seen.append("outer"))
         block(torch.randn(1, 4, 5, 5))
     assert seen == ["inner", "inner", "outer"]
-
-
-def test_flattened_keeps_the_order() -> None:
-    one, two, three = nn.ReLU(), nn.ReLU6(), nn.SiLU()
-    inner = torch.nn.Sequential(two)
-    assert flattened(torch.nn.Sequential(one, inner, three)) == [one, two, three]
-    inner.register_forward_hook(lambda *_: None)
-    assert flattened(torch.nn.Sequential(one, inner, three)) == [one, inner, three]

@@ -66,11 +66,6 @@ def test_a_hook_sees_what_lies_between():
     assert seen == [True]
 
 
-def test_statistics_of_a_batch_cannot_be_folded():
-    with pytest.raises(ValueError, match="folded"):
-        nn.BatchNorm2d(3).folded()
-
-
 def test_statistics_need_neither_scale_nor_shift():
     x, depthwise, pointwise = (
         torch.randn(2, 5, 6, 6),
@@ -83,10 +78,3 @@ def test_statistics_need_neither_scale_nor_shift():
     layers = ops.separable_block(x.requires_grad_(), depthwise, pointwise, depthwise=finish)
     assert layers.requires_grad
     torch.testing.assert_close(fused, layers.detach(), rtol=1e-4, atol=1e-4)
-
-
-def test_folding_takes_a_weight_that_is_no_parameter():
-    norm = nn.BatchNorm2d(3).eval()
-    del norm.weight
-    norm.weight = torch.full((3,), 2.0)
-    assert norm.folded().scale is norm.weight

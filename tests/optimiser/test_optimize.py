@@ -69,8 +69,8 @@ def test_a_copy_leaves_the_model_alone():
 
 def test_an_optimiser_made_before_trains_the_model():
     model, plain = small(), small()
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
-    theirs = torch.optim.SGD(plain.parameters(), lr=0.1)
+    optimiser = torch.optim.SGD(model.parameters(), lr=1e-3)
+    theirs = torch.optim.SGD(plain.parameters(), lr=1e-3)
     optimize(model)
     for step in range(3):
         torch.manual_seed(step)

@@ -1,4 +1,4 @@
-"""An optimised model in the hands of PyTorch's tools: it works, or says to restore it first."""
+"""A model in the hands of PyTorch's tools: it works, or says to restore it first."""
 
 import pytest
 import torch
@@ -7,26 +7,25 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Replicate, distribute_module, distribute_tensor
 
 import lamina
+import lamina.nn
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch.ao's, that it is deprecated
 
 
-def network():
+def network(nn=torch.nn):
     torch.manual_seed(0)
-    return torch.nn.Sequential(
-        torch.nn.Conv2d(3, 8, 3, padding=1),
-        torch.nn.BatchNorm2d(8),
-        torch.nn.ReLU(),
-        torch.nn.AdaptiveAvgPool2d(1),
-        torch.nn.Flatten(),
-        torch.nn.Linear(8, 4),
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 4),
     ).eval()
 
 
-def optimised():
-    model = network()
-    lamina.optimize(model)
-    return model
+def ours():
+    return network(lamina.nn)
 
 
 X = torch.linspace(-1, 1, 2 * 3 * 8 * 8).view(2, 3, 8, 8)
@@ -34,7 +33,7 @@ X = torch.linspace(-1, 1, 2 * 3 * 8 * 8).view(2, 3, 8, 8)
 
 @pytest.mark.parametrize("kinds", [{torch.nn.Linear}, None])
 def test_quantising_says_to_restore_first(kinds):
-    model = optimised()
+    model = ours()
     with pytest.raises(TypeError, match=r"call lamina\.restore\(model\) first"):
         quantization.quantize_dynamic(model, kinds, dtype=torch.qint8)
     torch.testing.assert_close(model(X), network()(X))
@@ -44,7 +43,7 @@ def test_quantising_says_to_restore_first(kinds):
 
 
 def test_preparing_says_to_restore_first():
-    model = optimised()
+    model = ours()
     model.qconfig = quantization.get_default_qconfig("fbgemm")  # on the container, as one does
     with pytest.raises(TypeError, match=r"call lamina\.restore\(model\) first"):
         quantization.prepare(model)
@@ -52,7 +51,7 @@ def test_preparing_says_to_restore_first():
 
 def test_fusing_names_the_layers_that_it_does_not_know():
     """PyTorch's own message: it asks the layers nothing before."""
-    model, names = optimised(), ["0", "1", "2"]
+    model, names = ours(), ["0", "1", "2"]
     with pytest.raises(Exception, match=r"lamina\.nn\.conv2d\.Conv2d"):
         quantization.fuse_modules(model, [names])
     lamina.restore(model)
@@ -60,12 +59,11 @@ def test_fusing_names_the_layers_that_it_does_not_know():
     torch.testing.assert_close(fused(X), network()(X))
 
 
-def test_a_layer_prepared_for_quantisation_is_left():
-    model = network()
-    model.qconfig = quantization.get_default_qconfig("fbgemm")
-    quantization.propagate_qconfig_(model)
-    lamina.optimize(model)
-    assert type(model[0]) is torch.nn.Conv2d and type(model[5]) is torch.nn.Linear
+def test_an_optimised_model_is_quantised_as_a_plain_one():
+    model = lamina.optimize(network())
+    model(X)
+    quantised = quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
+    assert type(quantised[5]).__module__.startswith("torch.ao.")
 
 
 @pytest.fixture
@@ -77,12 +75,9 @@ def mesh(tmp_path):
     torch.distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("first", ["optimise", "distribute"])
-def test_distributed_parameters_compute_and_train(mesh, first):
-    model = optimised() if first == "optimise" else network()
+def test_distributed_parameters_compute_and_train(mesh):
+    model = ours()
     distribute_module(model, mesh)
-    if first == "distribute":
-        lamina.optimize(model)  # leaves what holds a DTensor as it is
     for _ in range(2):
         y = model(distribute_tensor(X, mesh, [Replicate()]))
         torch.testing.assert_close(y.full_tensor(), network()(X))

@@ -79,7 +79,7 @@ def _compiled(layout: torch.memory_format) -> Callable[[Module], Module]:
 
 
 def _optimized(model: Module) -> Module:
-    return optimize(restore(model), channels_last=True)
+    return optimize(restore(model))
 
 
 def _as_it_is(model: Module) -> Module:

@@ -3,7 +3,7 @@
 capture (Dynamo) -> nodes -> memory -> patterns -> rewrite -> layout -> steps, contest
 """
 
-from lamina.graph.backend import Backend, backend
+from lamina.graph.dynamo import Backend, backend
 from lamina.graph.report import Report, Row
 
 __all__ = ["Backend", "Report", "Row", "backend"]

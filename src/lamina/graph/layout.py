@@ -16,7 +16,9 @@ from torch import Tensor
 from torch.fx import Graph, Node
 
 from lamina.graph import nodes
-from lamina.graph.rewrite import OURS
+from lamina.graph.memory import Memory
+from lamina.graph.nodes import OURS
+from lamina.ops.runtime.torch_private import pad_op
 
 __all__ = ["restore_strides"]
 
@@ -62,6 +64,7 @@ _FUNCTIONS = frozenset(
         F.instance_norm,
         F.interpolate,
         F.pad,
+        pad_op,
         F.dropout,
         F.dropout2d,
         F.relu,
@@ -124,23 +127,44 @@ def restore_strides(graph: Graph) -> int:
     Args:
         graph: after it was rewritten.
     """
-    moved: set[Node] = set()
-    back: dict[Node, Node] = {}
-    for node in graph.nodes:
-        sources = [n for n in node.all_input_nodes if n in moved]
-        if node.meta.get(OURS) or (sources and _looks_at_values(node)):
-            if any(_is_image(t) for t in _tensors(nodes.value(node))):
-                moved.add(node)
-            continue
+    moved = _moved(graph)
+    lookers = {
+        node: sources
+        for node in graph.nodes
+        if node not in moved and (sources := [n for n in node.all_input_nodes if n in moved])
+    }
+    memory = Memory(graph)
+    if any(memory.is_written_after(node) for node in lookers):
+        # Through a view of a copy nothing would be written: the images stay as they were captured.
+        return sum(_bring_back(node, list(node.users)) for node in moved if OURS in node.meta)
+    users: dict[Node, list[Node]] = {}
+    for node, sources in lookers.items():
         for source in sources:
-            if source not in back:
-                strides = _strides(source)
-                if strides is None:
-                    continue
-                with graph.inserting_before(node):
-                    back[source] = graph.call_function(_in_strides, (source, strides))
-            node.replace_input_with(source, back[source])
-    return len(back)
+            users.setdefault(source, []).append(node)
+    return sum(_bring_back(source, of) for source, of in users.items())
+
+
+def _moved(graph: Graph) -> set[Node]:
+    """Whose images may lie otherwise than they were captured."""
+    moved: set[Node] = set()
+    for node in graph.nodes:
+        passes_on = _looks_at_values(node) and any(n in moved for n in node.all_input_nodes)
+        if (OURS in node.meta or passes_on) and any(map(_is_image, _tensors(nodes.value(node)))):
+            moved.add(node)
+    return moved
+
+
+def _bring_back(source: Node, users: list[Node]) -> bool:
+    """Have some of a node's users read it in the memory in which it was captured."""
+    strides = _strides(source)
+    if strides is None:
+        return False
+    with source.graph.inserting_after(source):
+        back = source.graph.call_function(_in_strides, (source, strides))
+    back.meta = {key: found for key, found in source.meta.items() if key != OURS}
+    for user in users:
+        user.replace_input_with(source, back)
+    return True
 
 
 def _looks_at_values(node: Node) -> bool:

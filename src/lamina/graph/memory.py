@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch.fx import Graph, Node
 
-from lamina.graph.nodes import op_of, written
+from lamina.graph.nodes import OURS, op_of, written
 
 __all__ = ["Memory", "read_after_writing"]
 
@@ -82,6 +82,11 @@ class Memory:
             for at, node, into in self._writers
         )
 
+    def is_written_after(self, node: Node) -> bool:
+        """Whether memory that a node may share is changed behind it."""
+        place, roots = self._order[node], self._roots[node]
+        return any(at > place and roots & into for at, _, into in self._writers)
+
     def is_given(self, node: Node) -> bool:
         """Whether a node's memory may be somebody's outside of the graph: an input, a parameter."""
         return any(root.op in ("placeholder", "get_attr") for root in self._roots[node])
@@ -95,7 +100,7 @@ class Memory:
 
 
 def _is_fresh(node: Node) -> bool:
-    if op_of(node) is not None:
+    if op_of(node) is not None or OURS in node.meta:
         return True
     if node.op != "call_function":
         return False

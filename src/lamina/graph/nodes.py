@@ -11,17 +11,19 @@ import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch.fx import Node
 
 from lamina.ops.runtime.registration import OPS
+from lamina.ops.runtime.torch_private import pad_op
 from lamina.theory import shapes
-from lamina.theory.shapes import Pair, ResolvedPadding
+from lamina.theory.shapes import Padding, Pair, ResolvedPadding
 
 __all__ = [
+    "OURS",
     "Activation",
     "Convolution",
     "Normalization",
@@ -38,6 +40,11 @@ __all__ = [
     "sum_of",
     "value",
 ]
+
+
+OURS = "lamina"
+"""In the meta of a node that was written here: it takes images of any memory format, and its result
+shares memory with nothing."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +196,7 @@ def _is_method(node: Node, *names: str) -> bool:
 def _pair(value: Any) -> Pair | None:
     both = tuple(value) if isinstance(value, tuple | list) else (value, value)
     both = both * 2 if len(both) == 1 else both
-    return both if len(both) == 2 and all(type(v) is int for v in both) else None  # type: ignore[return-value]
+    return both if len(both) == 2 and all(type(v) is int for v in both) else None
 
 
 # ---- convolution --------------------------------------------------------------------------------
@@ -222,7 +229,9 @@ def _torch_convolution(node: Node) -> Convolution | None:
     if isinstance(padding, str):
         if padding == "same" and stride != (1, 1):
             return None
-        resolved = shapes.resolve_padding(padding, kernel[2:], kernel[2:], stride, dilation)
+        resolved = shapes.resolve_padding(
+            cast(Padding, padding), kernel[2:], kernel[2:], stride, dilation
+        )
     else:
         both = _pair(padding)
         if both is None:
@@ -262,7 +271,7 @@ def _from_op(node: Node, a: Any, groups: int) -> Convolution | None:
 def _with_border(found: Convolution) -> Convolution:
     """Zeros that ``F.pad`` writes around the image are padding, where nobody else reads them."""
     node = found.x
-    if not _is_call(node, F.pad, torch._C._nn.pad) or sole_user(node) is not found.node:
+    if not _is_call(node, F.pad, pad_op) or sole_user(node) is not found.node:
         return found
     given = _named(node, "input pad mode value")
     sides = given["pad"]
@@ -302,9 +311,12 @@ def normalization(node: Node) -> Normalization | None:
         tensors = [a.mean, a.variance, a.weight, a.bias]
     else:
         return None
-    if type(momentum) is not float or not all(t is None or is_plain(t) for t in (x, *tensors)):
+    if not (type(eps) is type(momentum) is float) or not all(
+        t is None or is_plain(t) for t in (x, *tensors)
+    ):
         return None
-    return Normalization(node, x, *tensors, training, momentum, eps)
+    mean, variance, weight, bias = tensors
+    return Normalization(node, x, mean, variance, weight, bias, training, momentum, eps)
 
 
 _FUNCTIONS: dict[Callable[..., Any], str] = {
@@ -324,7 +336,7 @@ _METHODS = {"relu": "relu", "relu_": "relu"}
 def activation(node: Node) -> Activation | None:
     """The activation that a node is; None for one that no kernel applies."""
     if node.op == "call_method" and node.target in _METHODS:
-        return Activation(node, node.args[0], _METHODS[node.target])  # type: ignore[arg-type, index]
+        return Activation(node, node.args[0], _METHODS[node.target])  # type: ignore[arg-type]
     if node.op != "call_function" or (not node.args and "input" not in node.kwargs):
         return None
     x = argument(node, "input", 0)
@@ -387,7 +399,7 @@ def written(node: Node) -> tuple[Node, ...]:
         if node.target in _INPLACE_OPERATORS or (name.endswith("_") and not name.endswith("__")):
             targets.append(node.args[0] if node.args else node.kwargs.get("input"))
         else:
-            position = _position_of_inplace(node.target)  # type: ignore[arg-type]
+            position = _position_of_inplace(node.target)
             if position is not None and argument(node, "inplace", position, False):
                 targets.append(argument(node, "input", 0))
         if node.target is F.batch_norm and argument(node, "training", 5, False):

@@ -217,6 +217,7 @@ _BLOCKS_SLOPE = 0.01  # of leaky_relu: the block's kernel knows no other
 
 
 def _blocks(chains: dict[Node, Chain], memory: Memory) -> Iterator[Block]:
+    taken: set[Node] = set()
     for depthwise in chains.values():
         if not depthwise.convolution.is_depthwise or not _fits_a_block(depthwise):
             continue
@@ -228,18 +229,20 @@ def _blocks(chains: dict[Node, Chain], memory: Memory) -> Iterator[Block]:
             continue
         expand = chains.get(depthwise.convolution.x)
         if expand is not None and not (
-            _is_pointwise(expand)
+            expand.last not in taken  # by the block in front, whose projection it is
+            and _is_pointwise(expand)
             and expand.addend is None
             and _fits_a_block(expand)
             and nodes.sole_user(expand.last) is depthwise.convolution.node
         ):
             expand = None
         block = Block(depthwise, project, expand)
-        if project.addend is not None:
-            # The op adds its own input, behind everything.
-            if project.addend is not block.x or project.activation != "none":
-                continue
+        # The op adds its own input, behind everything.
+        adds_other = project.addend is not block.x or project.activation != "none"
+        if project.addend is not None and adds_other:
+            continue
         if memory.may_move(block.members, block.reads):
+            taken.update(chain.last for chain in block.chains)
             yield block
 
 

@@ -1,4 +1,4 @@
-"""A graph with its groups as single calls, and the ops that are left as lamina's where it has them."""
+"""A graph with its groups as single calls, and the other ops as lamina's where it has them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,11 @@ from lamina.graph.patterns import Block, Chain, Group, Pair
 from lamina.graph.report import Row, layer_of
 from lamina.graph.steps import BlockStep, ConvolutionStep, Layer, images
 from lamina.ops.runtime.registration import OPS
+from lamina.ops.runtime.torch_private import pad_op
 from lamina.theory.shapes import Pair as TwoNumbers
 from lamina.theory.shapes import ResolvedPadding
 
-__all__ = ["OURS", "rewrite"]
-
-OURS = "lamina"
-"""In the meta of a node that was written here: it takes images of any memory format."""
+__all__ = ["rewrite"]
 
 
 def rewrite(module: GraphModule, found: patterns.Found) -> list[Row]:
@@ -45,18 +43,18 @@ def rewrite(module: GraphModule, found: patterns.Found) -> list[Row]:
         now[group.last] = _replace(group.members, _function(group, row), arguments)
         rows[now[group.last]] = row
     for node in list(graph.nodes):
+        if node.op == "call_function" and node.target in (F.dropout, F.dropout2d):
+            if not nodes.argument(node, "training", 2, True):
+                node.replace_all_uses_with(nodes.argument(node, "input", 0))
+                graph.erase_node(node)
+        elif node.target in (F.pad, pad_op) and not node.users:
+            graph.erase_node(node)
+    for node in list(graph.nodes):
         call = None if node in rows else _exchanged(node)
         if call is not None:
             what, runs, function, arguments = call
             row = Row(layer_of(node), what, runs, found.apart.get(node, ""))
             rows[_replace((node,), function, arguments)] = row
-    for node in list(graph.nodes):
-        if node.op == "call_function" and node.target in (F.dropout, F.dropout2d):
-            if not nodes.argument(node, "training", 2, True):
-                node.replace_all_uses_with(nodes.argument(node, "input", 0))
-                graph.erase_node(node)
-        elif node.target is F.pad and not node.users:
-            graph.erase_node(node)
     return [rows[node] for node in graph.nodes if node in rows]
 
 
@@ -67,7 +65,7 @@ def _replace(
     last = members[-1]
     with last.graph.inserting_after(last):
         new = last.graph.call_function(function, arguments)
-    new.meta = {**last.meta, OURS: True}
+    new.meta = {**last.meta, nodes.OURS: True}
     last.replace_all_uses_with(new)
     for node in reversed(members):
         last.graph.erase_node(node)
@@ -222,10 +220,6 @@ def _convolve(
     return ops.conv2d(images(x), weight, bias, stride, padding, dilation, groups)
 
 
-def _dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    return ops.dropout(input, p, training)
-
-
 @dataclass(frozen=True)
 class _Exchange:
     """Of a function of PyTorch's for one of ours that takes the same arguments by name."""
@@ -271,6 +265,7 @@ _EXCHANGES: dict[Any, _Exchange] = {
         ("x", "output_size", "return_indices"),
         images=True,
     ),
+    F.dropout: _Exchange("dropout", ops.dropout, ("x", "p", "training", "inplace")),
     F.linear: _Exchange("linear", ops.linear, ("x", "weight", "bias")),
     **{
         getattr(F, name): _Exchange(name, getattr(ops, name), ("x", *rest))

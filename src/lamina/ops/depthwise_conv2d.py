@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lamina.ops.activation import activation_epilogue
 from lamina.ops.conv2d import pytorch
 from lamina.ops.conv2d.pytorch import torch_conv2d
 from lamina.ops.finish import apply_finish, cost_of_finish, finish_of, is_sum, vectors

@@ -41,11 +41,12 @@ def optimize(model: Model, *, copy: bool = False) -> Model:
         left and why. It fills at the first call in each mode.
 
     Notes:
-        It is ``torch.compile(model, backend="lamina")`` in place, with the report. The first call in each mode (train,
-        eval, with or without gradients) captures the model, which takes seconds; it also chooses
-        among algorithms by the clock, once for each shape. Weights, statistics, hooks and layers
-        that change afterwards count at the next call. Where PyTorch cannot capture a part of the
-        model, that part runs as it is. A copy or a pickle of the model is a plain model.
+        It is ``torch.compile(model, backend="lamina")`` in place, with the report. The first call
+        in each mode (train, eval, with or without gradients) captures the model, which takes
+        seconds; it also chooses among algorithms by the clock, once for each shape. Weights,
+        statistics, hooks and layers that change afterwards count at the next call. Where PyTorch
+        cannot capture a part of the model, that part runs as it is. A copy or a pickle of the model
+        is a plain model.
         Outputs and gradients differ by rounding alone; dropout draws other masks of the same law.
 
     Raises:

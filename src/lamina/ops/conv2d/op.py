@@ -132,9 +132,7 @@ def _plan(
 
     def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         images = x if is_batch else x.unsqueeze(0)
-        y: Tensor = convolve(
-            images, weight, None, bias, None, None, None, 0.0, *window, *epilogue
-        )
+        y: Tensor = convolve(images, weight, None, bias, None, None, None, 0.0, *window, *epilogue)
         y = y if is_batch else y.squeeze(0)
         return y if fuses else activation_epilogue(y, name, negative_slope)
 
@@ -166,14 +164,16 @@ def _is_pytorchs(
     if algorithm != "auto" or not native.sizes_are_known(x):
         return False  # the op chooses when it runs
     images = x if x.dim() == 4 else x.unsqueeze(0)
-    case = _problem(images, weight, stride, (*padding[0], *padding[1]), dilation, groups, "forward")
+    case = problem_of(
+        images, weight, stride, (*padding[0], *padding[1]), dilation, groups, "forward"
+    )
     return choice.leaves_to_pytorch(case, choice.passes(x, weight))
 
 
 # ---- the op: what an algorithm's passes have in common ------------------------------------------
 
 
-def _problem(
+def problem_of(
     x: Tensor,
     weight: Tensor,
     stride: Any,
@@ -253,7 +253,7 @@ def _kernel(
     if addend is not None:
         addend = boundary.plain(addend, "conv2d: the addend")
     finish = Finish(scale, shift, name, mean, variance, eps, addend, negative_slope)
-    problem = _problem(x, weight, stride, padding, dilation, groups, "forward")
+    problem = problem_of(x, weight, stride, padding, dilation, groups, "forward")
     chosen = choice.resolve(algorithm, problem)
     channels_last = layout.is_channels_last_after(x, weight)
     if chosen in kernels.ALGORITHMS:
@@ -291,7 +291,7 @@ def _gradient_kernel(
     groups: int,
     algorithm: str,
 ) -> Tensor:
-    problem = _problem(x, weight, stride, padding, dilation, groups, pass_)
+    problem = problem_of(x, weight, stride, padding, dilation, groups, pass_)
     chosen = choice.resolve(algorithm, problem)
     channels_last = layout.is_channels_last_after(x, weight)
     if chosen in kernels.ALGORITHMS:

@@ -16,6 +16,7 @@ from torch._C import _has_storage as has_storage
 from torch._C import _len_torch_dispatch_stack as dispatch_modes
 from torch._C._autograd import _top_saved_tensors_default_hooks as _saved_tensors_hooks
 from torch._C._functorch import peek_interpreter_stack as function_transform
+from torch._C._nn import pad as pad_op
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.autograd import forward_ad
@@ -36,6 +37,7 @@ __all__ = [
     "function_transform",
     "has_storage",
     "is_compiled",
+    "pad_op",
     "runs_backward",
     "script_tracer",
     "set_timeout_of_collectives",
@@ -76,7 +78,7 @@ def compile_calls(module: torch.nn.Module, backend: Callable[..., Any]) -> None:
     """
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        return module._call_impl(*args, **kwargs)
+        return module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     call.__code__ = call.__code__.replace()
     compiled = torch.compile(call, backend=backend)

@@ -12,6 +12,7 @@ from torch.fx import GraphModule
 
 from lamina.graph import layout, patterns
 from lamina.graph.memory import read_after_writing
+from lamina.graph.recompute import keep_buffers_out
 from lamina.graph.report import Graph, Report
 from lamina.graph.rewrite import rewrite
 
@@ -39,6 +40,7 @@ class Backend:
         record.problem = _obstacle(module) or ""
         if record.problem:
             return module.forward
+        keep_buffers_out(module)
         captured = copy.deepcopy(module.graph)
         try:
             read_after_writing(module.graph)
