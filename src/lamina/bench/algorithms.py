@@ -152,10 +152,11 @@ def calls(case: Case, layout: str, algorithm: str) -> dict[Pass, Callable[[], Te
     weight = torch.randn(case.outputs, case.inputs, *taps).to(memory_format=form)
     padding = case.kernel_size // 2
     window = ((case.stride,) * 2, (padding,) * 4, (1, 1), 1, algorithm)
+    nothing = (None, None, None, None, None, 0.0)  # behind the sum
     op = torch.ops.lamina
-    dy = torch.randn_like(op.conv2d(x, weight, None, None, *window[:4], "onednn", "none", 0.0))
+    dy = torch.randn_like(op.conv2d(x, weight, *nothing, *window[:4], "onednn", "none", 0.0))
     return {
-        "forward": lambda: op.conv2d(x, weight, None, None, *window, "none", 0.0),
+        "forward": lambda: op.conv2d(x, weight, *nothing, *window, "none", 0.0),
         "input_gradient": lambda: op.conv2d_input_gradient(x, dy, weight, *window),
         "weight_gradient": lambda: op.conv2d_weight_gradient(x, dy, weight, *window),
     }
