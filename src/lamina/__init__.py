@@ -6,8 +6,8 @@
 - ``lamina.theory``: shapes, cost, complexity and limits by formula.
 - ``lamina.set_numerics("strict")``: no algorithm whose rounding exceeds the plain sum's.
 - ``lamina.inspect(model, ...)``: every layer of a model accounts for itself.
-- ``lamina.optimize(model)``: your own torch model with lamina's layers in the place of torch.nn's;
-  ``lamina.restore(model)`` gives it back plain.
+- ``lamina.optimize(model)``: your own torch model, run as lamina's fused ops;
+  ``lamina.restore(model)`` gives it back plain; ``lamina.save_plan(file)`` keeps what was chosen.
 - ``lamina.tune_memory()``: memory that is ready for PyTorch's other ops too;
   ``lamina.empty_cache()`` gives back what waits for reuse.
 
@@ -23,11 +23,13 @@ __all__ = [
     "__version__",
     "empty_cache",
     "inspect",
+    "load_plan",
     "models",
     "nn",
     "ops",
     "optimize",
     "restore",
+    "save_plan",
     "set_numerics",
     "theory",
     "tune_memory",
@@ -36,6 +38,7 @@ __all__ = [
 if TYPE_CHECKING:
     from lamina import layers as layers  # not in __all__: it needs Keras
     from lamina import models, nn, ops, theory
+    from lamina.graph import load_plan, save_plan
     from lamina.inspector import inspect
     from lamina.ops import set_numerics
     from lamina.ops.runtime.memory import empty_cache
@@ -46,8 +49,10 @@ else:
     _FUNCTIONS = {
         "empty_cache": "lamina.ops.runtime.memory",
         "inspect": "lamina.inspector",
+        "load_plan": "lamina.graph",
         "optimize": "lamina.optimiser",
         "restore": "lamina.optimiser",
+        "save_plan": "lamina.graph",
         "set_numerics": "lamina.ops",
         "tune_memory": "lamina.ops.runtime.memory_tuning",
     }

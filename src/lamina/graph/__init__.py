@@ -4,6 +4,7 @@ capture (Dynamo) -> nodes -> memory -> patterns -> rewrite -> layout -> steps, c
 """
 
 from lamina.graph.dynamo import Backend, backend
+from lamina.graph.plan import load_plan, save_plan
 from lamina.graph.report import Report, Row
 
-__all__ = ["Backend", "Report", "Row", "backend"]
+__all__ = ["Backend", "Report", "Row", "backend", "load_plan", "save_plan"]

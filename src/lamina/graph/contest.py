@@ -30,8 +30,8 @@ _ROUNDS = 3
 
 _LONG = 20e-3  # seconds: then one round tells enough
 
-choices: OrderedDict[Key, str] = OrderedDict()
-"""Those of this process, and those that were loaded."""
+choices: OrderedDict[str, str] = OrderedDict()
+"""Those of this process, and those that were loaded: the name of a way by its key, in words."""
 
 
 def conditions() -> tuple[int, str, str | None]:
@@ -47,11 +47,12 @@ def fastest(key: Key, ways: Mapping[str, Way], arguments: tuple[Any, ...]) -> st
         ways: by name; the first one is taken where the clock cannot tell.
         arguments: to try them with; none of the ways changes them.
     """
-    known = choices.get(key)
-    if known in ways:
-        return known  # type: ignore[return-value]
     if len(ways) == 1:
         return next(iter(ways))
+    words = repr(key)
+    known = choices.get(words)
+    if known is not None and known in ways:
+        return known
     times = {name: float("inf") for name in ways}
     for way in ways.values():
         way(*arguments)
@@ -63,7 +64,7 @@ def fastest(key: Key, ways: Mapping[str, Way], arguments: tuple[Any, ...]) -> st
         if sum(times.values()) > _LONG:
             break
     chosen = min(times, key=times.__getitem__)
-    choices[key] = chosen
+    choices[words] = chosen
     while len(choices) > _LIMIT:
         choices.popitem(last=False)
     return chosen
