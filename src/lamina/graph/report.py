@@ -91,6 +91,9 @@ class Report:
             if graph.problem:
                 yield f"{graph.mode}: as it was, {graph.problem}"
                 continue
+            if not graph.rows:
+                yield f"{graph.mode}: as it was, none of its layers computes in float32 on the CPU"
+                continue
             counts = Counter(row.runs for row in graph.rows)
             before = sum(row.fused for row in graph.rows)
             calls = ", ".join(f"{count} {runs}" for runs, count in counts.items())
