@@ -87,7 +87,7 @@ quick: $(VENV)/.developer build/.native-here
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -m "not slow" tests/test_architecture.py tests/theory tests/report \
 	  tests/inspector/test_count.py $(filter-out %test_every_layer.py \
-	  %test_every_layer_elsewhere.py %test_block_memory.py %test_bad_input.py \
+	  %test_every_layer_elsewhere.py %test_bad_input.py \
 	  %test_module_info.py,$(wildcard tests/nn/test_*.py))
 
 # On an emulated processor: needs the packages g++-aarch64-linux-gnu and qemu-user.

@@ -76,13 +76,7 @@ ARGUMENTS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
 
 
 def test_every_class_of_torchs_is_here() -> None:
-    containers = {"Sequential"}
-    assert {name for name in nn.__all__ if hasattr(torch.nn, name)} == {*ARGUMENTS, *containers}
-
-
-def test_a_containers_attributes_are_torchs() -> None:
-    layers = torch.nn.Linear(2, 3), torch.nn.ReLU()
-    assert vars(nn.Sequential(*layers)) == vars(torch.nn.Sequential(*layers))
+    assert {name for name in nn.__all__ if hasattr(torch.nn, name)} == {*ARGUMENTS}
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)

@@ -13,6 +13,7 @@ from torch.nn import Module
 
 from lamina import nn
 from lamina.errors import InputError, closest
+from lamina.optimiser import optimize
 
 Shape = tuple[int, int, int, int]
 
@@ -176,6 +177,20 @@ def _torch_block(channels: int, out_channels: int, stride: int, expansion: int) 
     return torch_nn.Sequential(*layers, *([torch_nn.ReLU6()] if expansion == 1 else []))
 
 
+def _lamina_block(channels: int, out_channels: int, stride: int, expansion: int) -> Module:
+    return optimize(
+        nn.SeparableBlock(
+            channels,
+            out_channels,
+            stride=stride,
+            padding=1,
+            expansion=expansion,
+            activation="relu6",
+            last_activation="relu6" if expansion == 1 else None,
+        )
+    )
+
+
 def _block(
     name: str, shape: Shape, out_channels: int, stride: int, expansion: int, mode: Mode
 ) -> Case:
@@ -183,16 +198,7 @@ def _block(
         "separable_conv2d",
         name,
         shape,
-        partial(
-            nn.SeparableBlock,
-            shape[1],
-            out_channels,
-            stride=stride,
-            padding=1,
-            expansion=expansion,
-            activation="relu6",
-            last_activation="relu6" if expansion == 1 else None,
-        ),
+        partial(_lamina_block, shape[1], out_channels, stride, expansion),
         partial(_torch_block, shape[1], out_channels, stride, expansion),
         mode,
     )
