@@ -6,6 +6,7 @@ small call could pay for; fake tensors and dispatch modes have none at all.
 
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import torch
@@ -69,18 +70,21 @@ def set_timeout_of_collectives(timeout: timedelta) -> None:
     distributed_c10d._set_pg_timeout(timeout)
 
 
+_calls = count()
+
+
 def compile_calls(module: torch.nn.Module, backend: Callable[..., Any]) -> None:
     """``module.compile(backend=...)``, for a module whose forward is PyTorch's own, too.
 
     Dynamo passes over the files of torch.nn, a Sequential's forward among them, unless a frame of
-    somebody else's is around it; and what it compiles it keeps by code object, of which there is
-    one for each module here.
+    somebody else's is around it. What it compiles it keeps by code object, and which sizes vary by
+    the code's name: each module has its own of both here.
     """
 
     def call(*args: Any, **kwargs: Any) -> Any:
         return module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
 
-    call.__code__ = call.__code__.replace()
+    call.__code__ = call.__code__.replace(co_name=f"call_{next(_calls)}")
     compiled = torch.compile(call, backend=backend)
 
     def run(*args: Any, **kwargs: Any) -> Any:
