@@ -216,13 +216,11 @@ def test_a_training_that_broke_is_still_json_and_a_page():
     nn.init.constant_(model[1].weight, float("nan"))
     data = [(torch.rand(16, 3, 2, 2), torch.randint(4, (16,)))]
     account = inspect(model, input_data=data[0][0], training=True, train_data=data)
-    assert [finding.rule for finding in account.diagnoses] == [
-        "loss_not_finite",
-        "exploding_gradient",
-    ]
+    # The gradient was so before the first step: the loss that follows is no finding of its own.
+    assert [finding.rule for finding in account.diagnoses] == ["exploding_gradient"]
 
     def refuse(word):
         raise AssertionError(f"{word} is no JSON")
 
-    assert json.loads(account.to_json(), parse_constant=refuse)["diagnoses"][1]["measured"] is None
+    assert json.loads(account.to_json(), parse_constant=refuse)["diagnoses"][0]["measured"] is None
     assert "not finite" in account.to_html() and "not finite" in str(account)
