@@ -334,11 +334,28 @@ def test_other_dtypes_and_autocast_stay_pytorchs() -> None:
         with torch.no_grad():
             torch.testing.assert_close(ours(x.to(dtype)), plain(x.to(dtype)))
         (graph,) = ours.lamina_report.graphs
-        assert not graph.rows
+        assert graph.rows == ours.lamina_report.left
+        assert all("compute in float32 on the CPU" in row.note for row in graph.rows)
     ours = optimize(model, copy=True)
     with torch.no_grad(), torch.autocast("cpu"):
         assert ours(x).dtype == torch.bfloat16
     assert "autocast" in ours.lamina_report.summary()
+
+
+def test_the_report_names_what_is_left_and_why() -> None:
+    ours = optimize(nn.Sequential(nn.Conv2d(4, 4, 1), nn.GroupNorm(2, 4), nn.Flatten()))
+    ours(torch.ones(1, 4, 5, 5))
+    assert [str(row) for row in ours.lamina_report.left] == [
+        "1: group_norm -> torch.group_norm - lamina has no group_norm"
+    ]
+
+
+def test_a_dropout_in_evaluation_stands_between_nobody() -> None:
+    layers = [nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.ReLU()]
+    plain = drawn(nn.Sequential(*layers)).eval()
+    ours = optimize(plain, copy=True)
+    assert_infers_alike(ours, plain, torch.randn(2, 4, 8, 8))
+    assert [row.what for row in ours.lamina_report.rows] == ["conv2d + batch_norm + relu"]
 
 
 def test_a_model_on_meta_stays_there() -> None:

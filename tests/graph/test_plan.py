@@ -29,7 +29,7 @@ def test_a_second_process_times_nothing_and_computes_the_same(tmp_path, monkeypa
     with torch.no_grad():
         first = model()(X)
     assert lamina.save_plan(tmp_path / "plan.json") == len(contest.choices) == 1
-    contest.forget()
+    contest.choices.clear()
     assert lamina.load_plan(tmp_path / "plan.json") == 1
     monkeypatch.setattr(contest, "perf_counter", None)  # who asks for the time fails
     with torch.no_grad():

@@ -17,7 +17,7 @@ from torch import Tensor
 from lamina.ops.runtime import native
 from lamina.ops.runtime.numerics import get_numerics
 
-__all__ = ["Key", "choices", "conditions", "fastest", "forget"]
+__all__ = ["Key", "choices", "conditions", "fastest"]
 
 Key = tuple[Any, ...]
 """What is computed, the shapes, and the conditions."""
@@ -68,8 +68,3 @@ def fastest(key: Key, ways: Mapping[str, Way], arguments: tuple[Any, ...]) -> st
     while len(choices) > _LIMIT:
         choices.popitem(last=False)
     return chosen
-
-
-def forget() -> None:
-    """Choose anew from now on."""
-    choices.clear()

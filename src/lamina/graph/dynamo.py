@@ -14,7 +14,7 @@ from lamina.graph import layout, patterns
 from lamina.graph.memory import read_after_writing
 from lamina.graph.recompute import keep_buffers_out
 from lamina.graph.report import Graph, Report
-from lamina.graph.rewrite import rewrite
+from lamina.graph.rewrite import rewrite, without_dropout
 
 __all__ = ["Backend", "backend"]
 
@@ -44,6 +44,7 @@ class Backend:
         captured = copy.deepcopy(module.graph)
         try:
             read_after_writing(module.graph)
+            without_dropout(module.graph)
             found = patterns.find(module.graph, differentiates=differentiates)
             record.rows += rewrite(module, found)
             layout.restore_strides(module.graph)

@@ -136,7 +136,7 @@ def restore_strides(graph: Graph) -> int:
     memory = Memory(graph)
     if any(memory.is_written_after(node) for node in lookers):
         # Through a view of a copy nothing would be written: the images stay as they were captured.
-        return sum(_bring_back(node, list(node.users)) for node in moved if OURS in node.meta)
+        return sum(_bring_back(node, list(node.users)) for node in moved if _is_made_here(node))
     users: dict[Node, list[Node]] = {}
     for node, sources in lookers.items():
         for source in sources:
@@ -152,6 +152,14 @@ def _moved(graph: Graph) -> set[Node]:
         if (OURS in node.meta or passes_on) and any(map(_is_image, _tensors(nodes.value(node)))):
             moved.add(node)
     return moved
+
+
+def _is_made_here(node: Node) -> bool:
+    """Whether a node gives a new image of lamina's: an op's result, or one of its results."""
+    if node.target is operator.getitem:
+        node = node.args[0]  # type: ignore[assignment]
+        return OURS in node.meta and not isinstance(nodes.value(node), Tensor)
+    return OURS in node.meta
 
 
 def _bring_back(source: Node, users: list[Node]) -> bool:

@@ -6,15 +6,19 @@ was in the place of its first.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import inspect
+import operator
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch.fx import Graph, Node
 
-from lamina.graph.nodes import OURS, op_of, written
+from lamina.graph.nodes import OURS, argument, op_of
 
-__all__ = ["Memory", "read_after_writing"]
+__all__ = ["Memory", "read_after_writing", "written"]
 
 # Of functions: those whose result never shares memory with what they read.
 _FRESH = frozenset(
@@ -87,14 +91,6 @@ class Memory:
         place, roots = self._order[node], self._roots[node]
         return any(at > place and roots & into for at, _, into in self._writers)
 
-    def is_given(self, node: Node) -> bool:
-        """Whether a node's memory may be somebody's outside of the graph: an input, a parameter."""
-        return any(root.op in ("placeholder", "get_attr") for root in self._roots[node])
-
-    def comes_before(self, node: Node, other: Node) -> bool:
-        """Whether a node stands in front of another one."""
-        return self._order[node] < self._order[other]
-
     def _of(self, nodes: Iterable[Node]) -> frozenset[Node]:
         return frozenset().union(*(self._roots[node] for node in nodes))
 
@@ -126,3 +122,57 @@ def read_after_writing(graph: Graph) -> None:
         for user in list(tensor.users):
             if order[user] > order[node]:
                 user.replace_input_with(tensor, node)
+
+
+# ---- who writes ---------------------------------------------------------------------------------
+
+_INPLACE_OPERATORS = frozenset(
+    getattr(operator, name)
+    for name in [
+        "iadd",
+        "isub",
+        "imul",
+        "itruediv",
+        "ifloordiv",
+        "imod",
+        "ipow",
+        "iand",
+        "ior",
+        "ixor",
+        "ilshift",
+        "irshift",
+        "imatmul",
+        "setitem",
+    ]
+)
+
+
+def written(node: Node) -> tuple[Node, ...]:
+    """The tensors that a node changes."""
+    targets: list[Any] = [node.kwargs.get("out")]
+    if node.op == "call_method":
+        name = str(node.target)
+        if (name.endswith("_") and not name.endswith("__")) or name == "__setitem__":
+            targets.append(node.args[0])
+    elif node.op == "call_function":
+        name = getattr(node.target, "__name__", "")
+        if node.target in _INPLACE_OPERATORS or (name.endswith("_") and not name.endswith("__")):
+            targets.append(node.args[0] if node.args else node.kwargs.get("input"))
+        else:
+            position = _position_of_inplace(node.target)
+            if position is not None and argument(node, "inplace", position, False):
+                targets.append(argument(node, "input", 0))
+        if node.target is F.batch_norm and argument(node, "training", 5, False):
+            targets += [argument(node, n, i) for i, n in ((1, "running_mean"), (2, "running_var"))]
+        schema = getattr(node.target, "_schema", None)
+        if schema is not None and schema.is_mutable:
+            targets += node.all_input_nodes
+    return tuple(target for target in targets if isinstance(target, Node))
+
+
+@lru_cache(maxsize=1024)
+def _position_of_inplace(function: Callable[..., Any]) -> int | None:
+    try:
+        return list(inspect.signature(function).parameters).index("inplace")
+    except (TypeError, ValueError):
+        return None

@@ -6,11 +6,9 @@ of lamina.nn are four nodes of four forms. Here each becomes one description.
 
 from __future__ import annotations
 
-import inspect
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, cast
 
 import torch
@@ -167,9 +165,6 @@ def op_of(node: Node) -> str | None:
         return None
     name = str(node.target).split(".")[1]
     return name if name in OPS else None
-
-
-_MISSING = object()
 
 
 def argument(node: Node, name: str, position: int, default: Any = None) -> Any:
@@ -362,57 +357,3 @@ def sum_of(node: Node) -> Sum | None:
     if shape(left) != shape(right):
         return None
     return Sum(node, left, right, inplace)  # type: ignore[arg-type]
-
-
-# ---- in place -----------------------------------------------------------------------------------
-
-_INPLACE_OPERATORS = frozenset(
-    getattr(operator, name)
-    for name in [
-        "iadd",
-        "isub",
-        "imul",
-        "itruediv",
-        "ifloordiv",
-        "imod",
-        "ipow",
-        "iand",
-        "ior",
-        "ixor",
-        "ilshift",
-        "irshift",
-        "imatmul",
-        "setitem",
-    ]
-)
-
-
-def written(node: Node) -> tuple[Node, ...]:
-    """The tensors that a node changes."""
-    targets: list[Any] = [node.kwargs.get("out")]
-    if node.op == "call_method":
-        name = str(node.target)
-        if (name.endswith("_") and not name.endswith("__")) or name == "__setitem__":
-            targets.append(node.args[0])
-    elif node.op == "call_function":
-        name = getattr(node.target, "__name__", "")
-        if node.target in _INPLACE_OPERATORS or (name.endswith("_") and not name.endswith("__")):
-            targets.append(node.args[0] if node.args else node.kwargs.get("input"))
-        else:
-            position = _position_of_inplace(node.target)
-            if position is not None and argument(node, "inplace", position, False):
-                targets.append(argument(node, "input", 0))
-        if node.target is F.batch_norm and argument(node, "training", 5, False):
-            targets += [argument(node, n, i) for i, n in ((1, "running_mean"), (2, "running_var"))]
-        schema = getattr(node.target, "_schema", None)
-        if schema is not None and schema.is_mutable:
-            targets += node.all_input_nodes
-    return tuple(target for target in targets if isinstance(target, Node))
-
-
-@lru_cache(maxsize=1024)
-def _position_of_inplace(function: Callable[..., Any]) -> int | None:
-    try:
-        return list(inspect.signature(function).parameters).index("inplace")
-    except (TypeError, ValueError):
-        return None

@@ -73,7 +73,7 @@ class Report:
     @property
     def left(self) -> list[Row]:
         """What PyTorch's own ops run, for a reason that the row gives."""
-        return [row for row in self.rows if row.runs.startswith("torch")]
+        return [row for row in self.rows if row.runs.startswith("torch.")]
 
     def summary(self) -> str:
         """One line.
@@ -90,9 +90,6 @@ class Report:
         for graph in self.graphs:
             if graph.problem:
                 yield f"{graph.mode}: as it was, {graph.problem}"
-                continue
-            if not graph.rows:
-                yield f"{graph.mode}: as it was, none of its layers computes in float32 on the CPU"
                 continue
             counts = Counter(row.runs for row in graph.rows)
             before = sum(row.fused for row in graph.rows)

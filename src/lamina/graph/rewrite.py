@@ -9,10 +9,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.fx import GraphModule, Node
+from torch.fx import Graph, GraphModule, Node
 
 from lamina import ops
 from lamina.graph import nodes, patterns
+from lamina.graph.memory import written
 from lamina.graph.patterns import Block, Chain, Group, Pair
 from lamina.graph.report import Row, layer_of
 from lamina.graph.steps import BlockStep, ConvolutionStep, Layer, images
@@ -21,11 +22,11 @@ from lamina.ops.runtime.torch_private import pad_op
 from lamina.theory.shapes import Pair as TwoNumbers
 from lamina.theory.shapes import ResolvedPadding
 
-__all__ = ["rewrite"]
+__all__ = ["rewrite", "without_dropout"]
 
 
 def rewrite(module: GraphModule, found: patterns.Found) -> list[Row]:
-    """Change a graph in place; return a row for each of its layers' calls.
+    """Change a graph in place; return a row for each call that computes.
 
     Args:
         module: whose graph was looked through.
@@ -40,31 +41,46 @@ def rewrite(module: GraphModule, found: patterns.Found) -> list[Row]:
             now.get(value, value) if isinstance(value, Node) else value
             for value in _arguments(group)
         )
-        now[group.last] = _replace(group.members, _function(group, row), arguments)
+        function = _function(group, row)
+        now[group.last] = _replace(group.members, function, arguments, _named(group))
         rows[now[group.last]] = row
     for node in list(graph.nodes):
-        if node.op == "call_function" and node.target in (F.dropout, F.dropout2d):
-            if not nodes.argument(node, "training", 2, True):
-                node.replace_all_uses_with(nodes.argument(node, "input", 0))
-                graph.erase_node(node)
-        elif node.target in (F.pad, pad_op) and not node.users:
+        if node.target in (F.pad, pad_op) and not node.users:
             graph.erase_node(node)
     for node in list(graph.nodes):
         call = None if node in rows else _exchanged(node)
         if call is not None:
-            what, runs, function, arguments = call
-            row = Row(layer_of(node), what, runs, found.apart.get(node, ""))
-            rows[_replace((node,), function, arguments)] = row
+            kind, function, arguments, named = call
+            row = Row(layer_of(node), kind, kind, found.apart.get(node, ""))
+            rows[_replace((node,), function, arguments, named)] = row
+        elif node not in rows and _computes(node):
+            name = str(getattr(node.target, "__name__", node.target))
+            rows[node] = Row(layer_of(node), name, f"torch.{name}", _why_left(node, name))
     return [rows[node] for node in graph.nodes if node in rows]
 
 
+def without_dropout(graph: Graph) -> None:
+    """Have who reads a dropout in evaluation read its input: they are one tensor."""
+    for node in list(graph.nodes):
+        if _is_dropout(node) and nodes.argument(node, "training", 2, True) is False:
+            node.replace_all_uses_with(nodes.argument(node, "input", 0))
+            graph.erase_node(node)
+
+
+def _is_dropout(node: Node) -> bool:
+    return node.op == "call_function" and node.target in (F.dropout, F.dropout2d)
+
+
 def _replace(
-    members: tuple[Node, ...], function: Callable[..., Any], arguments: tuple[Any, ...]
+    members: tuple[Node, ...],
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    named: dict[str, Any],
 ) -> Node:
     """One call in the place of the last of some nodes."""
     last = members[-1]
     with last.graph.inserting_after(last):
-        new = last.graph.call_function(function, arguments)
+        new = last.graph.call_function(function, arguments, named)
     new.meta = {**last.meta, nodes.OURS: True}
     last.replace_all_uses_with(new)
     for node in reversed(members):
@@ -105,7 +121,7 @@ def _function(group: Group, row: Row) -> Callable[..., Tensor]:
         return _by_name("separable_block", BlockStep(row, layers, group.has_shortcut))
     if isinstance(group, Chain):
         return _by_name("convolution", ConvolutionStep(row, _layer(group)))
-    return _normalize
+    return ops.batch_norm
 
 
 def _layer(chain: Chain) -> Layer:
@@ -123,7 +139,13 @@ def _arguments(group: Group) -> tuple[Any, ...]:
         return (group.convolution.x, *_tensors(group), group.addend)
     n = group.norm
     tensors = (n.x, n.mean, n.variance, n.weight, n.bias)
-    return (*tensors, n.training, n.momentum, n.eps, group.activation, group.negative_slope)
+    return (*tensors, n.training, n.momentum, n.eps)
+
+
+def _named(group: Group) -> dict[str, Any]:
+    if not isinstance(group, Pair):
+        return {}
+    return {"activation": group.activation, "negative_slope": group.negative_slope}
 
 
 def _tensors(chain: Chain) -> tuple[Node | None, ...]:
@@ -142,36 +164,10 @@ def _by_name(name: str, step: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return call
 
 
-def _normalize(
-    x: Tensor,
-    mean: Tensor | None,
-    variance: Tensor | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    training: bool,
-    momentum: float,
-    eps: float,
-    activation: str,
-    negative_slope: float,
-) -> Tensor:
-    return ops.batch_norm(
-        x,
-        mean,
-        variance,
-        weight,
-        bias,
-        training,
-        momentum,
-        eps,
-        activation=activation,
-        negative_slope=negative_slope,
-    )
-
-
 # ---- single ops ---------------------------------------------------------------------------------
 
-_Call = tuple[str, str, Callable[..., Any], tuple[Any, ...]]
-"""What a node computes, what runs it, and that function with its arguments."""
+_Call = tuple[str, Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+"""What a node computes, the function that does, its arguments by position and by name."""
 
 
 def _exchanged(node: Node) -> _Call | None:
@@ -179,33 +175,30 @@ def _exchanged(node: Node) -> _Call | None:
     name = nodes.op_of(node)
     if name is not None:
         # Past the dispatcher, which costs more than a small layer.
-        return name, name, OPS[name].function, node.args
-    if node.op not in ("call_function", "call_method") or nodes.written(node):
+        return name, OPS[name].function, node.args, {}
+    if node.op not in ("call_function", "call_method") or written(node):
         return None
-    convolution = nodes.convolution(node)
-    if convolution is not None:
-        c = convolution
+    c = nodes.convolution(node)
+    if c is not None:
         arguments = (c.x, c.weight, c.bias, c.stride, c.padding, c.dilation, c.groups)
-        return "conv2d", "conv2d", _convolve, arguments
-    return _exchange_by_target(node)
-
-
-def _exchange_by_target(node: Node) -> _Call | None:
-    exchange = _EXCHANGES.get(node.target)
-    if exchange is not None:
-        first = nodes.argument(node, "input", 0)
-        given = {**dict(zip(exchange.names, node.args, strict=False)), **node.kwargs}
-        given = {exchange.renamed.get(name, name): value for name, value in given.items()}
-        if nodes.is_plain(first) and not (exchange.images and not nodes.is_image(first)):
-            order = exchange.names
-            if all(name in order for name in given):
-                function = _with_names(exchange.function, tuple(given))
-                return exchange.kind, exchange.kind, function, tuple(given.values())
+        return "conv2d", _convolve, arguments, {}
     if _is_mean_of_pixels(node):
-        x = node.args[0]
         keepdims = bool(nodes.argument(node, "keepdim", 2, False))
-        return "global_avg_pool2d", "global_avg_pool2d", ops.global_avg_pool2d, (x, keepdims)
-    return None
+        return "global_avg_pool2d", ops.global_avg_pool2d, (node.args[0], keepdims), {}
+    return _exchanged_by_name(node)
+
+
+def _exchanged_by_name(node: Node) -> _Call | None:
+    exchange = _EXCHANGES.get(node.target)
+    x = nodes.argument(node, "input", 0)
+    if exchange is None or not (nodes.is_image if exchange.images else nodes.is_plain)(x):
+        return None
+    given = {**dict(zip(exchange.names, node.args, strict=False)), **node.kwargs}
+    if "input" in given:
+        given["x"] = given.pop("input")
+    if not set(given) <= set(exchange.names):
+        return None
+    return exchange.function.__name__, exchange.function, (), given
 
 
 def _convolve(
@@ -224,23 +217,9 @@ def _convolve(
 class _Exchange:
     """Of a function of PyTorch's for one of ours that takes the same arguments by name."""
 
-    kind: str
     function: Callable[..., Any]
     names: tuple[str, ...]
     images: bool = False
-
-    @property
-    def renamed(self) -> dict[str, str]:
-        """Arguments that we call otherwise."""
-        return {"input": self.names[0]}
-
-
-def _with_names(function: Callable[..., Any], names: tuple[str, ...]) -> Callable[..., Any]:
-    def call(*values: Any) -> Any:
-        return function(**dict(zip(names, values, strict=True)))
-
-    call.__name__ = call.__qualname__ = function.__name__
-    return call
 
 
 _POOL = ("x", "kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
@@ -254,21 +233,18 @@ _MEAN = (
     "divisor_override",
 )
 _EXCHANGES: dict[Any, _Exchange] = {
-    F.max_pool2d: _Exchange("max_pool2d", ops.max_pool2d, _POOL, images=True),
-    F.avg_pool2d: _Exchange("avg_pool2d", ops.avg_pool2d, _MEAN, images=True),
-    F.adaptive_avg_pool2d: _Exchange(
-        "adaptive_avg_pool2d", ops.adaptive_avg_pool2d, ("x", "output_size"), images=True
-    ),
+    F.max_pool2d: _Exchange(ops.max_pool2d, _POOL, images=True),
+    F.avg_pool2d: _Exchange(ops.avg_pool2d, _MEAN, images=True),
+    F.adaptive_avg_pool2d: _Exchange(ops.adaptive_avg_pool2d, ("x", "output_size"), images=True),
     F.adaptive_max_pool2d: _Exchange(
-        "adaptive_max_pool2d",
         ops.adaptive_max_pool2d,
         ("x", "output_size", "return_indices"),
         images=True,
     ),
-    F.dropout: _Exchange("dropout", ops.dropout, ("x", "p", "training", "inplace")),
-    F.linear: _Exchange("linear", ops.linear, ("x", "weight", "bias")),
+    F.dropout: _Exchange(ops.dropout, ("x", "p", "training", "inplace")),
+    F.linear: _Exchange(ops.linear, ("x", "weight", "bias")),
     **{
-        getattr(F, name): _Exchange(name, getattr(ops, name), ("x", *rest))
+        getattr(F, name): _Exchange(getattr(ops, name), ("x", *rest))
         for name, rest in {
             "relu": (),
             "relu6": (),
@@ -290,3 +266,29 @@ def _is_mean_of_pixels(node: Node) -> bool:
     if not isinstance(axes, list | tuple) or set(node.kwargs) - {"dim", "keepdim"}:
         return False
     return sorted(axis % 4 for axis in axes if type(axis) is int) == [2, 3] and len(axes) == 2
+
+
+# ---- what is left -------------------------------------------------------------------------------
+
+_VIEWS = frozenset(
+    ["getitem", "getattr", "view", "reshape", "flatten", "permute", "transpose", "contiguous", "to"]
+)
+
+
+def _computes(node: Node) -> bool:
+    """Whether a node that is left makes numbers, and no view of others."""
+    found = nodes.value(node)
+    if node.op not in ("call_function", "call_method") or not isinstance(found, Tensor):
+        return False
+    return found.is_floating_point() and getattr(node.target, "__name__", node.target) not in _VIEWS
+
+
+def _why_left(node: Node, name: str) -> str:
+    found = nodes.value(node)
+    if found.dtype is not torch.float32 or found.device.type != "cpu":
+        kind = f"{found.dtype} on {found.device.type}".removeprefix("torch.")
+        return f"the kernels compute in float32 on the CPU, this is {kind}"
+    if written(node):
+        return "it writes in place"
+    known = node.target in _EXCHANGES or node.target in (torch.conv2d, F.batch_norm)
+    return f"lamina has no {name} with these arguments" if known else f"lamina has no {name}"

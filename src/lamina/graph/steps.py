@@ -122,75 +122,43 @@ class ConvolutionStep(Step):
         return {name: self._by(name) for name in choice.contenders(problem)}
 
     def _by(self, algorithm: str) -> Way:
-        layer = self.layer
-        options = (layer.stride, layer.sides, layer.dilation, layer.groups)
-        options += (algorithm, layer.activation, layer.negative_slope)  # type: ignore[assignment]
-        op = OPS["conv2d"].function
+        layer, op = self.layer, OPS["conv2d"].function
+        window = (layer.stride, layer.sides, layer.dilation, layer.groups, algorithm)
 
-        def way(
-            x: Tensor,
-            weight: Tensor,
-            bias: Tensor | None,
-            scale: Tensor | None,
-            shift: Tensor | None,
-            mean: Tensor | None,
-            variance: Tensor | None,
-            addend: Tensor | None = None,
-        ) -> Tensor:
-            if bias is not None:
-                shift, mean = _under_norm(bias, shift, mean)
-            y: Tensor = op(x, weight, scale, shift, mean, variance, addend, layer.eps, *options)
+        def way(x: Tensor, weight: Tensor, *rest: Tensor | None) -> Tensor:
+            f = self._finish(*rest)
+            epilogue = (layer.activation, layer.negative_slope)
+            y: Tensor = op(x, weight, *f.parameters, f.addend, f.eps, *window, *epilogue)
             return y
 
         return way
 
-    def _depthwise(
-        self,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        scale: Tensor | None,
-        shift: Tensor | None,
-        mean: Tensor | None,
-        variance: Tensor | None,
-        addend: Tensor | None = None,
-    ) -> Tensor:
-        layer = self.layer
-        shift, mean = _under_norm(bias, shift, mean)
-        y: Tensor = OPS["depthwise_conv2d"].function(
-            x,
-            weight,
-            scale,
-            shift,
-            mean,
-            variance,
-            layer.eps,
-            layer.stride,
-            layer.sides,
-            layer.dilation,
-            layer.activation,
-            layer.negative_slope,
-        )
-        assert addend is None
+    def _depthwise(self, x: Tensor, weight: Tensor, *rest: Tensor | None) -> Tensor:
+        layer, f = self.layer, self._finish(*rest)
+        window = (layer.stride, layer.sides, layer.dilation)
+        epilogue = (layer.activation, layer.negative_slope)
+        op = OPS["depthwise_conv2d"].function
+        y: Tensor = op(x, weight, *f.parameters, f.eps, *window, *epilogue)
         return y
 
-    def _by_pytorch(
+    def _by_pytorch(self, x: Tensor, weight: Tensor, *rest: Tensor | None) -> Tensor:
+        layer = self.layer
+        z = torch_conv2d(x, weight, None, layer.stride, layer.padding, layer.dilation, layer.groups)
+        return apply_finish(z, self._finish(*rest), in_place=True)
+
+    def _finish(
         self,
-        x: Tensor,
-        weight: Tensor,
         bias: Tensor | None,
         scale: Tensor | None,
         shift: Tensor | None,
         mean: Tensor | None,
         variance: Tensor | None,
         addend: Tensor | None = None,
-    ) -> Tensor:
+    ) -> Finish:
         layer = self.layer
         shift, mean = _under_norm(bias, shift, mean)
-        z = torch_conv2d(x, weight, None, layer.stride, layer.padding, layer.dilation, layer.groups)
         name = None if layer.activation == "none" else layer.activation
-        finish = Finish(scale, shift, name, mean, variance, layer.eps, addend, layer.negative_slope)
-        return apply_finish(z, finish, in_place=True)
+        return Finish(scale, shift, name, mean, variance, layer.eps, addend, layer.negative_slope)
 
 
 def _under_norm(
