@@ -8,6 +8,7 @@
 
 #include "bindings.h"
 #include "common/activation.h"
+#include "recording.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -24,12 +25,12 @@ void bind_activation(nb::module_& module) {
   module.def("functions",
              [] { return std::vector<std::string>{LAMINA_FOR_EACH_FUNCTION(LAMINA_NAME)}; });
 #undef LAMINA_NAME
-  module.def(
-      "activation_forward",
+  define_recorded(
+      module, "activation_forward",
       [](int function, Floats x, int64_t size, float negative_slope, Floats y) {
         kernels(active_isa()).forward(static_cast<Function>(function), x, size, negative_slope, y);
       },
-      "function"_a, "x"_a, "size"_a, "negative_slope"_a, "y"_a, Unlocked());
+      "function"_a, "x"_a, "size"_a, "negative_slope"_a, "y"_a);
   module.def(
       "activation_forward_with_bits",
       [](int function, Floats x, int64_t size, float negative_slope, Floats y, Words bits) {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "bindings.h"
+#include "recording.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -46,8 +47,8 @@ void bind_batch_norm2d(nb::module_& module) {
       },
       "running_mean"_a, "running_variance"_a, "mean"_a, "variance"_a, "channels"_a, "share"_a,
       "variance_share"_a);
-  module.def(
-      "batch_norm2d_inference",
+  define_recorded(
+      module, "batch_norm2d_inference",
       [](Floats x, int64_t outer, int64_t channels, int64_t inner, Floats mean, Floats variance,
          Floats weight, Floats bias, double eps, int activation, float negative_slope, Floats y) {
         const std::vector<float> inverse = inverse_deviation(variance, channels, eps);
@@ -55,7 +56,7 @@ void bind_batch_norm2d(nb::module_& module) {
                            {static_cast<Activation>(activation), negative_slope}, y);
       },
       "x"_a, "outer"_a, "channels"_a, "inner"_a, "mean"_a, "variance"_a, "weight"_a.none(),
-      "bias"_a.none(), "eps"_a, "activation"_a, "negative_slope"_a, "y"_a, Unlocked());
+      "bias"_a.none(), "eps"_a, "activation"_a, "negative_slope"_a, "y"_a);
   module.def(
       "batch_norm2d_backward",
       [](Floats x, Floats dy, int64_t outer, int64_t channels, int64_t inner, Floats mean,

@@ -33,6 +33,9 @@ inline constexpr const char* tensor_type<uint32_t> = "IntTensor";
 
 using Unlocked = nanobind::call_guard<nanobind::gil_scoped_release>;
 
+// How many tensors this thread has handed to functions of this module.
+inline thread_local uint64_t tensors_handed = 0;
+
 void bind_activation(nanobind::module_& module);
 void bind_batch_norm2d(nanobind::module_& module);
 void bind_memory_pool(nanobind::module_& module);
@@ -40,6 +43,7 @@ void bind_depthwise_conv2d(nanobind::module_& module);
 void bind_conv2d(nanobind::module_& module);
 void bind_dropout(nanobind::module_& module);
 void bind_pool2d(nanobind::module_& module);
+void bind_recording(nanobind::module_& module);
 void bind_roofline(nanobind::module_& module);
 void bind_separable_conv2d(nanobind::module_& module);
 
@@ -67,6 +71,7 @@ struct type_caster<lamina::Elements<T>> {
       return false;
     }
     value.data = static_cast<T*>(PyLong_AsVoidPtr(address.ptr()));
+    ++lamina::tensors_handed;
     return true;
   }
 };

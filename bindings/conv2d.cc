@@ -10,6 +10,7 @@
 
 #include "bindings.h"
 #include "finish.h"
+#include "recording.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -49,8 +50,8 @@ static const Passes& passes(const std::string& algorithm, const Pair& kernel_siz
 }
 
 void bind_conv2d(nb::module_& module) {
-  module.def(
-      "conv2d_forward",
+  define_recorded(
+      module, "conv2d_forward",
       [](const std::string& algorithm, Floats x, Floats weight, Strides strides, Floats scale,
          Floats shift, Floats mean, Floats variance, Floats addend, double eps, Extents extents,
          Pair size, Pair output_size, Pair kernel_size, Pair stride, Pair padding_before,
@@ -68,7 +69,7 @@ void bind_conv2d(nb::module_& module) {
       "algorithm"_a, "x"_a, "weight"_a, "weight_strides"_a, "scale"_a.none(), "shift"_a.none(),
       "mean"_a.none(), "variance"_a.none(), "addend"_a.none(), "eps"_a, "extents"_a, "size"_a,
       "output_size"_a, "kernel_size"_a, "stride"_a, "padding_before"_a, "dilation"_a,
-      "activation"_a, "negative_slope"_a, "y"_a, Unlocked());
+      "activation"_a, "negative_slope"_a, "y"_a);
   module.def(
       "conv2d_input_gradient",
       [](const std::string& algorithm, Floats dy, Floats weight, Strides strides, Extents extents,
@@ -95,18 +96,18 @@ void bind_conv2d(nb::module_& module) {
       },
       "algorithm"_a, "x"_a, "dy"_a, "extents"_a, "size"_a, "output_size"_a, "kernel_size"_a,
       "stride"_a, "padding_before"_a, "dilation"_a, "gradient"_a, "gradient_strides"_a, Unlocked());
-  module.def(
-      "to_channels_last",
+  define_recorded(
+      module, "to_channels_last",
       [](Floats x, int64_t images, int64_t channels, int64_t pixels, Floats y) {
         kernels(active_isa()).to_channels_last(x, images, channels, pixels, y);
       },
-      "x"_a, "images"_a, "channels"_a, "pixels"_a, "y"_a, Unlocked());
-  module.def(
-      "from_channels_last",
+      "x"_a, "images"_a, "channels"_a, "pixels"_a, "y"_a);
+  define_recorded(
+      module, "from_channels_last",
       [](Floats x, int64_t images, int64_t channels, int64_t pixels, Floats y) {
         kernels(active_isa()).from_channels_last(x, images, channels, pixels, y);
       },
-      "x"_a, "images"_a, "channels"_a, "pixels"_a, "y"_a, Unlocked());
+      "x"_a, "images"_a, "channels"_a, "pixels"_a, "y"_a);
 }
 
 }  // namespace lamina

@@ -7,6 +7,7 @@
 
 #include "bindings.h"
 #include "finish.h"
+#include "recording.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -28,8 +29,8 @@ static Shape shape_of(std::array<int64_t, 3> extents, Pair size, Pair output_siz
 }
 
 void bind_depthwise_conv2d(nb::module_& module) {
-  module.def(
-      "depthwise_conv2d_forward",
+  define_recorded(
+      module, "depthwise_conv2d_forward",
       [](Floats x, Floats weight, Floats scale, Floats shift, Floats mean, Floats variance,
          double eps, std::array<int64_t, 3> extents, Pair size, Pair output_size, Pair kernel_size,
          Pair stride, Pair padding_before, Pair dilation, bool channels_last, int activation,
@@ -46,7 +47,7 @@ void bind_depthwise_conv2d(nb::module_& module) {
       "x"_a, "weight"_a, "scale"_a.none(), "shift"_a.none(), "mean"_a.none(), "variance"_a.none(),
       "eps"_a, "extents"_a, "size"_a, "output_size"_a, "kernel_size"_a, "stride"_a,
       "padding_before"_a, "dilation"_a, "channels_last"_a, "activation"_a, "negative_slope"_a,
-      "y"_a, Unlocked());
+      "y"_a);
   module.def(
       "depthwise_conv2d_backward",
       [](Floats x, Floats dy, Floats weight, Floats bias, std::array<int64_t, 3> extents, Pair size,

@@ -35,6 +35,7 @@ NB_MODULE(_native, module) {
   lamina::bind_conv2d(module);
   lamina::bind_dropout(module);
   lamina::bind_pool2d(module);
+  lamina::bind_recording(module);
   lamina::bind_roofline(module);
   lamina::bind_separable_conv2d(module);
 }

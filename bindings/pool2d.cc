@@ -5,6 +5,7 @@
 #include <array>
 
 #include "bindings.h"
+#include "recording.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -27,14 +28,14 @@ static Geometry geometry(int64_t images, int64_t channels, const AxisNumbers& ro
 }
 
 static void bind_windows(nb::module_& module) {
-  module.def(
-      "pool2d_max",
+  define_recorded(
+      module, "pool2d_max",
       [](Floats x, int64_t images, int64_t channels, AxisNumbers rows, AxisNumbers columns,
          bool channels_last, Floats y, Bytes places) {
         active().max(x, geometry(images, channels, rows, columns, channels_last), y, places);
       },
       "x"_a, "images"_a, "channels"_a, "rows"_a, "columns"_a, "channels_last"_a, "y"_a,
-      "places"_a.none(), Unlocked());
+      "places"_a.none());
   module.def(
       "pool2d_max_backward",
       [](Floats dy, Bytes places, int64_t images, int64_t channels, AxisNumbers rows,
@@ -44,15 +45,15 @@ static void bind_windows(nb::module_& module) {
       },
       "dy"_a, "places"_a, "images"_a, "channels"_a, "rows"_a, "columns"_a, "channels_last"_a,
       "dx"_a, Unlocked());
-  module.def(
-      "pool2d_average",
+  define_recorded(
+      module, "pool2d_average",
       [](Floats x, int64_t images, int64_t channels, AxisNumbers rows, AxisNumbers columns,
          bool channels_last, bool count_padding, int64_t divisor, Floats y) {
         active().average(x, geometry(images, channels, rows, columns, channels_last),
                          {count_padding, divisor}, y);
       },
       "x"_a, "images"_a, "channels"_a, "rows"_a, "columns"_a, "channels_last"_a, "count_padding"_a,
-      "divisor"_a, "y"_a, Unlocked());
+      "divisor"_a, "y"_a);
   module.def(
       "pool2d_average_backward",
       [](Floats dy, int64_t images, int64_t channels, AxisNumbers rows, AxisNumbers columns,
@@ -65,12 +66,12 @@ static void bind_windows(nb::module_& module) {
 }
 
 static void bind_whole_images(nb::module_& module) {
-  module.def(
-      "pool2d_global_average",
+  define_recorded(
+      module, "pool2d_global_average",
       [](Floats x, int64_t images, int64_t channels, int64_t pixels, bool channels_last, Floats y) {
         active().global_average(x, {images, channels, pixels, channels_last}, y);
       },
-      "x"_a, "images"_a, "channels"_a, "pixels"_a, "channels_last"_a, "y"_a, Unlocked());
+      "x"_a, "images"_a, "channels"_a, "pixels"_a, "channels_last"_a, "y"_a);
   module.def(
       "pool2d_global_average_backward",
       [](Floats dy, int64_t images, int64_t channels, int64_t pixels, bool channels_last,
@@ -78,12 +79,12 @@ static void bind_whole_images(nb::module_& module) {
         active().global_average_gradient(dy, {images, channels, pixels, channels_last}, dx);
       },
       "dy"_a, "images"_a, "channels"_a, "pixels"_a, "channels_last"_a, "dx"_a, Unlocked());
-  module.def(
-      "pool2d_global_max",
+  define_recorded(
+      module, "pool2d_global_max",
       [](Floats x, int64_t images, int64_t channels, int64_t pixels, bool channels_last, Floats y) {
         active().global_max(x, {images, channels, pixels, channels_last}, y);
       },
-      "x"_a, "images"_a, "channels"_a, "pixels"_a, "channels_last"_a, "y"_a, Unlocked());
+      "x"_a, "images"_a, "channels"_a, "pixels"_a, "channels_last"_a, "y"_a);
   module.def(
       "pool2d_global_max_backward",
       [](Floats x, Floats y, Floats dy, int64_t images, int64_t channels, int64_t pixels,

@@ -9,6 +9,7 @@
 
 #include "bindings.h"
 #include "finish.h"
+#include "recording.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -23,8 +24,8 @@ using Layers = std::array<std::optional<Floats>, 3>;    // expand, depthwise, pr
 using Vectors = std::array<std::optional<Floats>, 12>;  // scale, shift, mean and variance of each
 
 void bind_separable_conv2d(nb::module_& module) {
-  module.def(
-      "separable_conv2d_forward",
+  define_recorded(
+      module, "separable_conv2d_forward",
       [](Floats x, Layers weights, Vectors vectors, std::array<double, 3> eps, Extents extents,
          Pair size, Pair output_size, Pair kernel_size, Pair stride, Pair padding_before,
          Pair dilation, bool shortcut, std::array<int, 3> activations, float negative_slope,
@@ -50,7 +51,7 @@ void bind_separable_conv2d(nb::module_& module) {
       },
       "x"_a, "weights"_a, "vectors"_a, "eps"_a, "extents"_a, "size"_a, "output_size"_a,
       "kernel_size"_a, "stride"_a, "padding_before"_a, "dilation"_a, "shortcut"_a, "activations"_a,
-      "negative_slope"_a, "y"_a, Unlocked());
+      "negative_slope"_a, "y"_a);
 }
 
 }  // namespace lamina

@@ -26,4 +26,5 @@ def assert_same(ours, plain, x):
     assert ours.training == plain.training
     torch.testing.assert_close(ours(x), plain(x), rtol=1e-4, atol=1e-5)
     with torch.no_grad():
-        torch.testing.assert_close(ours(x), plain(x), rtol=1e-4, atol=1e-5)
+        for _ in range(3):  # by Python, while it is recorded, from what was recorded
+            torch.testing.assert_close(ours(x), plain(x), rtol=1e-4, atol=1e-5)

@@ -61,28 +61,43 @@ def test_modes_and_frozen_parts_may_be_switched_at_any_time():
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5, msg=name)
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("calls", [0, 1, 3])
 @pytest.mark.parametrize("watched", [0, 1, 2])
-def test_hooks_see_what_they_saw(watched, when):
-    model, plain, seen = small().eval(), small().eval(), {"ours": [], "plain": []}
+def test_hooks_see_what_they_saw(watched, calls):
+    model, plain, seen = optimize(small().eval()), small().eval(), {"ours": [], "plain": []}
     x = torch.randn(4, 3, 8, 8)
 
     def watch(network, name):
-        network[watched].register_forward_hook(
+        return network[watched].register_forward_hook(
             lambda module, inputs, y: seen[name].append((inputs[0].clone(), y.clone()))
         )
 
-    watch(plain, "plain")
-    if when == "before":
-        watch(model, "ours")
-        optimize(model)
-    else:
-        optimize(model)
-        model(x)
-        watch(model, "ours")
     with torch.no_grad():
+        for _ in range(calls):
+            model(x)
+        handles = watch(plain, "plain"), watch(model, "ours")
         torch.testing.assert_close(model(x), plain(x))
-    torch.testing.assert_close(seen["ours"], seen["plain"])
+        torch.testing.assert_close(seen["ours"], seen["plain"])
+        for handle in handles:
+            handle.remove()
+        for _ in range(2):
+            torch.testing.assert_close(model(x), plain(x))
+    assert len(seen["ours"]) == len(seen["plain"]) == 1
+
+
+def test_hooks_of_all_modules_and_those_that_change_a_result():
+    model, plain, x = optimize(small().eval()), small().eval(), torch.randn(4, 3, 8, 8)
+    with torch.no_grad():
+        for _ in range(3):
+            model(x)
+        handle = nn.modules.module.register_module_forward_pre_hook(
+            lambda module, inputs: (inputs[0] * 2,) if isinstance(module, nn.Conv2d) else None
+        )
+        try:
+            torch.testing.assert_close(model(x), plain(x))
+        finally:
+            handle.remove()
+        torch.testing.assert_close(model(x), plain(x))
 
 
 def to_groups(model):

@@ -15,6 +15,7 @@ from lamina.graph.memory import read_after_writing
 from lamina.graph.recompute import keep_buffers_out
 from lamina.graph.report import Graph, Report
 from lamina.graph.rewrite import rewrite, without_dropout
+from lamina.graph.runner import Runner
 
 __all__ = ["Backend", "backend"]
 
@@ -54,7 +55,7 @@ class Backend:
             record.problem = f"{type(error).__name__} while it was rewritten: {error}"
             module.graph = captured
         module.recompile()
-        return module.forward
+        return module.forward if differentiates or record.problem else Runner(module, record)
 
 
 def _obstacle(module: GraphModule) -> str | None:

@@ -46,11 +46,13 @@ class Graph:
         mode: "inference" or "training".
         rows: a row for each of its calls.
         problem: why nothing in it was changed; "" for nothing.
+        native: how many of its calls run without Python between them since its second call.
     """
 
     mode: str
     rows: list[Row] = field(default_factory=list)
     problem: str = ""
+    native: int = 0
 
 
 @dataclass

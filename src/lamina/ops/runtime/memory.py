@@ -17,8 +17,17 @@ from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
 from lamina.ops.runtime import layout, memory_tuning, native
+from lamina.ops.runtime.torch_private import dispatch_modes
 
-__all__ = ["MemoryStatistics", "empty", "empty_cache", "empty_like", "set_limit", "statistics"]
+__all__ = [
+    "MemoryStatistics",
+    "empty",
+    "empty_cache",
+    "empty_like",
+    "empty_strided",
+    "set_limit",
+    "statistics",
+]
 
 # Below this the C library keeps what is freed. From here on, when a tensor is freed, it gives
 # memory back to the system that other tensors left: that takes milliseconds where there is much.
@@ -99,13 +108,26 @@ def empty(
         (48, 1, 12, 3)
     """
     dtype = dtype or like.dtype
-    size = math.prod(shape) * dtype.itemsize
-    if size >= _SMALLEST and _SUPPORTED:
-        ready = _from_pool(shape, layout.strides(shape, channels_last), dtype, size)
-        if ready is not None:
-            return ready
+    if math.prod(shape) * dtype.itemsize >= _SMALLEST:
+        return empty_strided(shape, layout.strides(shape, channels_last), dtype)
     order = layout.format_of(len(shape), channels_last)
     return torch.empty(shape, dtype=dtype, device=_CPU, memory_format=order)
+
+
+def empty_strided(shape: Sequence[int], strides: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """An uninitialised dense tensor on the CPU, its axes in the order of its strides.
+
+    Example:
+        >>> empty_strided((2, 3), (1, 2), torch.float32).stride()
+        (1, 2)
+    """
+    size = math.prod(shape) * dtype.itemsize
+    # Who watches what is allocated sees PyTorch's functions alone.
+    if size >= _SMALLEST and _SUPPORTED and not dispatch_modes():
+        ready = _from_pool(shape, strides, dtype, size)
+        if ready is not None:
+            return ready
+    return torch.empty_strided(shape, strides, dtype=dtype, device=_CPU)
 
 
 def empty_cache() -> int:

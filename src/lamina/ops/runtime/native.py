@@ -149,11 +149,16 @@ SMALL_CHANNELS_LAST = 1 << 16
 
 
 def is_small(x: Tensor) -> bool:
-    """Whether one op of PyTorch's takes less for ``x``, whatever a kernel does."""
+    """Whether one op of PyTorch's takes less for ``x``, whatever a kernel does.
+
+    Not where calls are recorded: what is around a kernel then is done once.
+    """
     if not sizes_are_known(x):
         return False
     size = x.numel()
-    return size < SMALL or (size < SMALL_CHANNELS_LAST and is_channels_last(x))
+    if size >= SMALL and (size >= SMALL_CHANNELS_LAST or not is_channels_last(x)):
+        return False
+    return not kernels.is_recording()
 
 
 def sizes_are_known(x: Tensor) -> bool:

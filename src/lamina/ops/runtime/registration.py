@@ -55,6 +55,7 @@ class Op:
         function: what the layers call: the kernel directly where nobody traces, compiles or
             watches, for the dispatcher and a Python autograd formula cost more than a small
             layer's arithmetic.
+        kernel: computes the outputs of float32 CPU tensors.
         arguments: the named tuple of its arguments.
         is_differentiable: whether it has a backward formula.
         cost: of one call; None for an op without arithmetic.
@@ -66,6 +67,7 @@ class Op:
 
     name: str
     function: Callable[..., Any]
+    kernel: Callable[..., Any]
     arguments: Any
     is_differentiable: bool
     cost: Callable[[Arguments], Cost] | None
@@ -138,6 +140,7 @@ def register(
     OPS[name] = Op(
         name=name,
         function=function,
+        kernel=kernel,
         arguments=arguments,
         is_differentiable=backward is not None,
         cost=cost,

@@ -21,9 +21,12 @@ from torch._C._nn import pad as pad_op
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.autograd import forward_ad
+from torch.fx import Node
+from torch.nn.modules import module as module_hooks
 from torch.nn.modules.batchnorm import _BatchNorm as AnyBatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
+from torch.utils.hooks import RemovableHandle
 
 __all__ = [
     "AnyBatchNorm",
@@ -38,6 +41,7 @@ __all__ = [
     "function_transform",
     "has_storage",
     "is_compiled",
+    "is_static",
     "pad_op",
     "runs_backward",
     "script_tracer",
@@ -70,6 +74,11 @@ def set_timeout_of_collectives(timeout: timedelta) -> None:
     distributed_c10d._set_pg_timeout(timeout)
 
 
+def is_static(placeholder: Node) -> bool:
+    """Whether an input of a captured graph is a module's tensor, whose sizes are guarded."""
+    return "_dynamo_static_input_type" in placeholder.meta.get("tensor_dict", ())
+
+
 _calls = count()
 
 
@@ -78,20 +87,55 @@ def compile_calls(module: torch.nn.Module, backend: Callable[..., Any]) -> None:
 
     Dynamo passes over the files of torch.nn, a Sequential's forward among them, unless a frame of
     somebody else's is around it. What it compiles it keeps by code object, and which sizes vary by
-    the code's name: each module has its own of both here.
+    the code's name: each module has its own of both here. It does not look whether hooks came or
+    went, because that takes as long as all of its other guards; here another set of hooks is
+    another code.
     """
+    hooks = _Hooks(module)
 
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
+    def fresh() -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
 
-    call.__code__ = call.__code__.replace(co_name=f"call_{next(_calls)}")
-    compiled = torch.compile(call, backend=backend)
+        call.__code__ = call.__code__.replace(co_name=f"call_{next(_calls)}")
+        return torch.compile(call, backend=backend)
+
+    compiled = fresh()
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        # torch.jit.trace wants to see every op, and Dynamo refuses to run under it.
-        return (compiled if script_tracer() is None else call)(*args, **kwargs)
+        nonlocal compiled
+        if script_tracer() is not None:  # it wants to see every op, and Dynamo refuses to run
+            return module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
+        if hooks.have_changed():
+            compiled = fresh()
+        return compiled(*args, **kwargs)
 
     module._compiled_call_impl = run
+
+
+class _Hooks:
+    """The hooks of a module and those inside it."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self._module = module
+        self._look()
+
+    def have_changed(self) -> bool:
+        """Whether one came or went since this was last asked."""
+        if RemovableHandle.next_id == self._next and sum(map(len, self._filled)) == self._count:
+            return False
+        before = self._names
+        self._look()
+        return self._names != before
+
+    def _look(self) -> None:
+        self._next = RemovableHandle.next_id
+        kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+        own = [getattr(module, kind) for module in self._module.modules() for kind in kinds]
+        everyones = [getattr(module_hooks, f"_global{kind}") for kind in kinds]
+        self._filled = [hooks for hooks in (*own, *everyones) if hooks]
+        self._count = sum(map(len, self._filled))
+        self._names = [tuple(hooks) for hooks in self._filled]
 
 
 def is_compiled(module: torch.nn.Module) -> bool:
