@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "bindings.h"
+#include "recording.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -32,14 +33,13 @@ void bind_dropout(nb::module_& module) {
         kernels(active_isa()).planar(x, images, channels, pixels, law_of(p, key, call), y);
       },
       "x"_a, "images"_a, "channels"_a, "pixels"_a, "p"_a, "key"_a, "call"_a, "y"_a, Unlocked());
-  module.def(
-      "dropout_scale",
+  define_recorded(
+      module, "dropout_scale",
       [](Floats x, Floats factors, int64_t images, int64_t channels, int64_t pixels,
          bool channels_last, Floats y) {
         kernels(active_isa()).scale(x, factors, images, channels, pixels, channels_last, y);
       },
-      "x"_a, "factors"_a, "images"_a, "channels"_a, "pixels"_a, "channels_last"_a, "y"_a,
-      Unlocked());
+      "x"_a, "factors"_a, "images"_a, "channels"_a, "pixels"_a, "channels_last"_a, "y"_a);
 }
 
 }  // namespace lamina

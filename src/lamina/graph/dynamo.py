@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from lamina.graph import layout, patterns
+from lamina.graph import layout, patterns, spellings
 from lamina.graph.memory import read_after_writing
 from lamina.graph.recompute import keep_buffers_out
 from lamina.graph.report import Graph, Report
@@ -46,6 +46,7 @@ class Backend:
         try:
             read_after_writing(module.graph)
             without_dropout(module.graph)
+            spellings.by_name(module.graph)
             found = patterns.find(module.graph, differentiates=differentiates)
             record.rows += rewrite(module, found)
             layout.restore_strides(module.graph)

@@ -28,11 +28,17 @@ __all__ = [
     "Sum",
     "activation",
     "argument",
+    "behind_views",
     "convolution",
+    "factors",
+    "gate",
     "is_image",
     "is_plain",
+    "linear",
     "normalization",
     "op_of",
+    "pixels_mean",
+    "product_of",
     "shape",
     "sole_user",
     "sum_of",
@@ -342,6 +348,90 @@ def activation(node: Node) -> Activation | None:
     if name == "leaky_relu":
         return Activation(node, x, name, float(argument(node, "negative_slope", 1, 0.01)))
     return None if name is None else Activation(node, x, name)
+
+
+_GATES: dict[Any, str] = {
+    torch.sigmoid: "sigmoid",
+    F.sigmoid: "sigmoid",
+    torch.sigmoid_: "sigmoid",
+    "sigmoid": "sigmoid",
+    "sigmoid_": "sigmoid",
+    F.hardsigmoid: "hardsigmoid",
+}
+
+
+def gate(node: Node) -> str | None:
+    """The name of the sigmoid, hard or not, that a node is."""
+    return _GATES.get(node.target) if node.op in ("call_function", "call_method") else None
+
+
+_PRODUCTS = frozenset((operator.mul, operator.imul, torch.mul, "mul", "mul_"))
+
+
+def factors(node: Node) -> tuple[Any, Any] | None:
+    """The two factors of the product that a node is; one may be a number."""
+    is_product = node.op in ("call_function", "call_method") and node.target in _PRODUCTS
+    return (node.args[0], node.args[1]) if is_product and len(node.args) == 2 else None
+
+
+def product_of(node: Node) -> tuple[Node, Node] | None:
+    """The two tensors whose product a node is."""
+    found = factors(node)
+    if found is None or node.kwargs or not all(map(is_plain, found)):
+        return None
+    return found
+
+
+_VIEWS = frozenset(
+    (
+        "view",
+        "reshape",
+        "flatten",
+        "squeeze",
+        "unsqueeze",
+        torch.flatten,
+        torch.reshape,
+        torch.squeeze,
+        torch.unsqueeze,
+        operator.getitem,
+    )
+)
+
+
+def behind_views(node: Any) -> Any:
+    """A node, or what it is another shape of, where nobody else reads that shape."""
+    while isinstance(node, Node) and node.target in _VIEWS and len(node.users) == 1:
+        source = node.args[0]
+        if not isinstance(source, Node) or not (is_plain(source) and is_plain(node)):
+            break
+        if value(source).numel() != value(node).numel():
+            break
+        node = source
+    return node
+
+
+def linear(node: Node) -> tuple[Node, Node, Node | None] | None:
+    """Input, weight and bias of the dense layer that a node is."""
+    if not _is_call(node, F.linear):
+        return None
+    given = _named(node, "input weight bias")
+    return given["input"], given["weight"], given.get("bias")
+
+
+def pixels_mean(node: Node) -> Node | None:
+    """The images whose mean over all pixels a node is."""
+    if op_of(node) == "global_avg_pool2d":
+        return node.args[0]  # type: ignore[return-value]
+    if _is_call(node, F.adaptive_avg_pool2d):
+        size = argument(node, "output_size", 1)
+        return argument(node, "input", 0) if size in (1, (1, 1), [1, 1]) else None
+    if node.target in ("mean", torch.mean) and is_image(node.args[0] if node.args else None):
+        axes = argument(node, "dim", 1)
+        if isinstance(axes, list | tuple) and not set(node.kwargs) - {"dim", "keepdim"}:
+            both = sorted(axis % 4 for axis in axes if type(axis) is int)
+            if both == [2, 3] and len(axes) == 2:
+                return node.args[0]  # type: ignore[return-value]
+    return None
 
 
 def sum_of(node: Node) -> Sum | None:

@@ -14,7 +14,7 @@ from torch.fx import Graph, GraphModule, Node
 from lamina import ops
 from lamina.graph import nodes, patterns
 from lamina.graph.memory import written
-from lamina.graph.patterns import Block, Chain, Group, Pair
+from lamina.graph.patterns import Block, Chain, Gate, Group, Pair
 from lamina.graph.report import Row, layer_of
 from lamina.graph.steps import BlockStep, ConvolutionStep, Layer, images
 from lamina.ops.runtime.registration import OPS
@@ -92,6 +92,25 @@ def _replace(
 
 
 def _row(group: Group, apart: dict[Node, str]) -> Row:
+    layers = list(dict.fromkeys(filter(None, map(layer_of, group.members))))
+    runs = _RUNS[type(group)]
+    notes = [apart[node] for node in group.members if node in apart]
+    what = " + ".join(_parts(group))
+    return Row(", ".join(layers), what, runs, "; ".join(notes), len(group.members))
+
+
+_RUNS = {
+    Block: "separable_block",
+    Chain: "conv2d",
+    Pair: "batch_norm",
+    Gate: "squeeze_excite",
+}
+
+
+def _parts(group: Group) -> list[str]:
+    """What a group computes, in order."""
+    if isinstance(group, Gate):
+        return ["squeeze_excite"]
     chains = group.chains if isinstance(group, Block) else (group,)
     parts = []
     for chain in chains:
@@ -109,10 +128,7 @@ def _row(group: Group, apart: dict[Node, str]) -> Row:
         else:
             parts.append("batch_norm")
         parts += [] if chain.activation == "none" else [chain.activation]
-    layers = list(dict.fromkeys(filter(None, map(layer_of, group.members))))
-    runs = {Block: "separable_block", Chain: "conv2d", Pair: "batch_norm"}[type(group)]
-    notes = [apart[node] for node in group.members if node in apart]
-    return Row(", ".join(layers), " + ".join(parts), runs, "; ".join(notes), len(group.members))
+    return parts
 
 
 def _function(group: Group, row: Row) -> Callable[..., Tensor]:
@@ -121,7 +137,7 @@ def _function(group: Group, row: Row) -> Callable[..., Tensor]:
         return _by_name("separable_block", BlockStep(row, layers, group.has_shortcut))
     if isinstance(group, Chain):
         return _by_name("convolution", ConvolutionStep(row, _layer(group)))
-    return ops.batch_norm
+    return ops.squeeze_excite if isinstance(group, Gate) else ops.batch_norm
 
 
 def _layer(chain: Chain) -> Layer:
@@ -137,15 +153,19 @@ def _arguments(group: Group) -> tuple[Any, ...]:
         return (group.x, *(tensor for chain in group.chains for tensor in _tensors(chain)))
     if isinstance(group, Chain):
         return (group.convolution.x, *_tensors(group), group.addend)
+    if isinstance(group, Gate):
+        return (group.x, *(tensor for layer in group.layers for tensor in layer))
     n = group.norm
     tensors = (n.x, n.mean, n.variance, n.weight, n.bias)
     return (*tensors, n.training, n.momentum, n.eps)
 
 
 def _named(group: Group) -> dict[str, Any]:
-    if not isinstance(group, Pair):
-        return {}
-    return {"activation": group.activation, "negative_slope": group.negative_slope}
+    if isinstance(group, Gate):
+        return {"activation": group.activation, "gate": group.gate}
+    if isinstance(group, Pair):
+        return {"activation": group.activation, "negative_slope": group.negative_slope}
+    return {}
 
 
 def _tensors(chain: Chain) -> tuple[Node | None, ...]:
@@ -182,9 +202,10 @@ def _exchanged(node: Node) -> _Call | None:
     if c is not None:
         arguments = (c.x, c.weight, c.bias, c.stride, c.padding, c.dilation, c.groups)
         return "conv2d", _convolve, arguments, {}
-    if _is_mean_of_pixels(node):
+    images_ = nodes.pixels_mean(node)
+    if images_ is not None and node.target is not F.adaptive_avg_pool2d:
         keepdims = bool(nodes.argument(node, "keepdim", 2, False))
-        return "global_avg_pool2d", ops.global_avg_pool2d, (node.args[0], keepdims), {}
+        return "global_avg_pool2d", ops.global_avg_pool2d, (images_, keepdims), {}
     return _exchanged_by_name(node)
 
 
@@ -257,15 +278,6 @@ _EXCHANGES: dict[Any, _Exchange] = {
         }.items()
     },
 }
-
-
-def _is_mean_of_pixels(node: Node) -> bool:
-    if node.target not in ("mean", torch.mean) or not node.args or not nodes.is_image(node.args[0]):
-        return False
-    axes = nodes.argument(node, "dim", 1)
-    if not isinstance(axes, list | tuple) or set(node.kwargs) - {"dim", "keepdim"}:
-        return False
-    return sorted(axis % 4 for axis in axes if type(axis) is int) == [2, 3] and len(axes) == 2
 
 
 # ---- what is left -------------------------------------------------------------------------------

@@ -5,12 +5,14 @@ Source: Hu, Shen and Sun, "Squeeze-and-Excitation Networks" (2018), section 3.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
+from lamina.ops.activation import FUNCTIONS
 from lamina.ops.activation import activation as activate
 from lamina.ops.dense import linear
 from lamina.ops.pool2d.op import global_avg_pool2d
-from lamina.ops.runtime import checks
+from lamina.ops.runtime import boundary, checks, layout, memory, native
 
 
 def squeeze_excite(
@@ -48,7 +50,77 @@ def squeeze_excite(
         tensor([0.5000, 0.5000])
     """
     checks.check_image(x, "squeeze_excite", reduce_weight.shape[1])
+    tensors = (x, reduce_weight, reduce_bias, expand_weight, expand_bias)
+    if activation in native.ACTIVATIONS and gate in FUNCTIONS and _kernels_serve(*tensors):
+        return _by_kernels(*tensors, activation, gate)
     squeezed = global_avg_pool2d(x, keepdims=False)
     hidden = activate(linear(squeezed, reduce_weight.flatten(1), reduce_bias), activation)
     scale = activate(linear(hidden, expand_weight.flatten(1), expand_bias), gate)
     return x * scale[..., None, None].to(x.dtype)
+
+
+# ---- without gradients --------------------------------------------------------------------------
+
+
+def _kernels_serve(x: Tensor, *parameters: Tensor | None) -> bool:
+    """Whether nobody watches or differentiates: then it need not be seen as five ops."""
+    tensors = (x, *parameters)
+    return (
+        x.dim() == 4
+        and native.serves(*tensors)
+        and (native.runs_directly(tensors) or native.kernels.is_recording())
+        and not torch.is_autocast_enabled("cpu")
+        and not (
+            torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+        )
+    )
+
+
+def _by_kernels(
+    x: Tensor,
+    reduce_weight: Tensor,
+    reduce_bias: Tensor | None,
+    expand_weight: Tensor,
+    expand_bias: Tensor | None,
+    activation: str,
+    gate: str,
+) -> Tensor:
+    images, channels, height, width = x.shape
+    channels_last = layout.is_channels_last(x)
+    x = boundary.image(x, "squeeze_excite: the input", channels_last)
+    means = x.new_empty(images, channels)
+    shape = (images, channels, height * width, channels_last)
+    native.kernels.pool2d_global_average(x, *shape, means)
+    hidden = _product(means, reduce_weight, reduce_bias, activation)
+    scale = _product(hidden, expand_weight, expand_bias, "none")
+    function = FUNCTIONS.index(gate)
+    native.kernels.activation_forward(function, scale, scale.numel(), 0.0, scale)
+    y = memory.empty(x.shape, x, channels_last=channels_last)
+    native.kernels.dropout_scale(x, scale, *shape, y)
+    return y
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
+    """(N, S) of (N, C), as a convolution of images of one pixel."""
+    (images, inputs), outputs = x.shape, weight.shape[0]
+    y = x.new_empty(images, outputs)
+    weight = boundary.row_major(weight.flatten(1), "squeeze_excite: weight", (outputs, inputs))
+    one = (1, 1)
+    native.kernels.conv2d_forward(
+        "direct",
+        x,
+        weight,
+        (inputs, 1, inputs, inputs),
+        None,
+        boundary.vector(bias, "squeeze_excite: bias", outputs),
+        None,
+        None,
+        None,
+        0.0,
+        (images, inputs, outputs, 1),
+        *(one, one, one, one, (0, 0), one),
+        native.ACTIVATIONS.index(activation),
+        0.01,
+        y,
+    )
+    return y

@@ -43,8 +43,10 @@ class StochasticDepth(torch.nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """``input`` with some samples zero and the rest scaled; in eval ``input`` itself."""
+        if not self.training:
+            return input
         ones = input.new_ones(input.shape[0], *[1] * (input.dim() - 1))
-        return input * torch.nn.functional.dropout(ones, self.p, self.training)
+        return input * torch.nn.functional.dropout(ones, self.p)
 
     def extra_repr(self) -> str:
         """The probability."""

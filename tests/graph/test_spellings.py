@@ -1,0 +1,166 @@
+"""What people write out by hand runs as what it is, and what only looks like it stays."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lamina.optimiser import optimize
+from tests.models.agreement import assert_agree
+
+BY_HAND = {
+    "silu": [
+        lambda x: x * torch.sigmoid(x),
+        lambda x: x.sigmoid() * x,
+        lambda x: x.mul(F.sigmoid(x)),
+    ],
+    "hardswish": [
+        lambda x: x * F.relu6(x + 3) / 6,
+        lambda x: x * F.relu6(x + 3.0, inplace=True) / 6.0,
+        lambda x: x * (F.relu6(3 + x) / 6),
+        lambda x: x * F.hardsigmoid(x),
+        lambda x: (x + 3).clamp(0, 6).mul(1 / 6) * x,
+        lambda x: F.hardtanh(torch.add(x, 3), 0.0, 6.0) * x * (1 / 6),
+    ],
+}
+NOT = [
+    lambda x: x * torch.sigmoid(2 * x),
+    lambda x: x * F.relu6(x + 2) / 6,
+    lambda x: x * F.relu6(x + 3) / 5,
+    lambda x: x * torch.tanh(x),
+    lambda x: x * torch.sigmoid(x) + torch.sigmoid(x),
+    lambda x: torch.add(x, 3, alpha=2).clamp(0, 6) / 6 * x,
+    lambda x: x * torch.div(F.relu6(x + 3), 6, rounding_mode="floor"),
+]
+
+
+class Net(nn.Module):
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.conv, self.norm, self.function = nn.Conv2d(4, 8, 3), nn.BatchNorm2d(8), function
+
+    def forward(self, x):
+        return self.function(self.norm(self.conv(x)))
+
+
+def report(function):
+    """Of a network with this function in evaluation, after it agreed in both modes."""
+    torch.manual_seed(0)
+    plain = Net(function)
+    plain.norm.weight.data.mul_(3)  # as far as the kinks
+    ours = optimize(plain, copy=True)
+    x = torch.randn(2, 4, 9, 9)
+    assert_agree(ours, plain, x, kinks=5e-3)
+    ours.eval(), plain.eval()
+    with torch.no_grad():
+        exact = copy.deepcopy(plain).double()(x.double())
+        for _ in range(3):
+            torch.testing.assert_close(ours(x).double(), exact, rtol=1e-5, atol=1e-5)
+    return ours.lamina_report
+
+
+@pytest.mark.parametrize(
+    ("name", "at"), [(name, at) for name, ways in BY_HAND.items() for at in range(len(ways))]
+)
+def test_a_function_written_out_is_part_of_the_convolution(name, at) -> None:
+    rows = report(BY_HAND[name][at]).graphs[-1].rows
+    assert [row.what for row in rows] == [f"conv2d + batch_norm + {name}"]
+
+
+def test_in_place_as_well() -> None:
+    """Where gradients are asked for PyTorch refuses it."""
+    torch.manual_seed(0)
+    plain = Net(lambda x: x.mul_(x.sigmoid())).eval()
+    ours = optimize(plain, copy=True)
+    x = torch.randn(2, 4, 9, 9)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x), plain(x), rtol=1e-5, atol=1e-6)
+    assert [row.what for row in ours.lamina_report.rows] == ["conv2d + batch_norm + silu"]
+
+
+@pytest.mark.parametrize("function", NOT)
+def test_what_only_looks_like_one_stays(function) -> None:
+    rows = report(function).graphs[-1].rows
+    assert rows[0].what == "conv2d + batch_norm"
+
+
+class Squeezed(nn.Module):
+    """Squeeze and excite behind a convolution, its parts as libraries write them."""
+
+    def __init__(self, dense: bool, activation: nn.Module, gate) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, 16, 3)
+        self.fc1 = nn.Linear(16, 5) if dense else nn.Conv2d(16, 5, 1)
+        self.fc2 = nn.Linear(5, 16, bias=False) if dense else nn.Conv2d(5, 16, 1)
+        self.dense, self.activation, self.gate = dense, activation, gate
+
+    def forward(self, x):
+        x = self.conv(x)
+        z = F.adaptive_avg_pool2d(x, 1) if not self.dense else x.mean((2, 3))
+        z = self.gate(self.fc2(self.activation(self.fc1(z))))
+        return (z[:, :, None, None] if self.dense else z) * x
+
+
+class Flattened(Squeezed):
+    """As the first implementations: pooled, flattened, dense, viewed as images again."""
+
+    def forward(self, x):
+        x = self.conv(x)
+        n, c = x.shape[:2]
+        z = F.adaptive_avg_pool2d(x, 1).view(n, c)
+        z = self.gate(self.fc2(self.activation(self.fc1(z)))).view(n, c, 1, 1)
+        return x * z.expand_as(x) if self.activation is None else x * z
+
+
+GATES = [torch.sigmoid, F.hardsigmoid, lambda x: F.relu6(x + 3) / 6, nn.Sigmoid()]
+
+
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("activation", [nn.ReLU(inplace=True), nn.SiLU()])
+@pytest.mark.parametrize("kind", ["pointwise", "dense", "flattened"])
+def test_squeeze_and_excite_is_one_call(kind, activation, gate) -> None:
+    torch.manual_seed(0)
+    plain = (Flattened if kind == "flattened" else Squeezed)(kind != "pointwise", activation, gate)
+    ours = optimize(plain, copy=True)
+    x = torch.randn(3, 4, 9, 9)
+    assert_agree(ours, plain, x, kinks=5e-3)
+    ours.eval(), plain.eval()
+    with torch.no_grad():
+        for _ in range(3):
+            torch.testing.assert_close(ours(x), plain(x), rtol=1e-5, atol=1e-6)
+    rows = ours.lamina_report.graphs[-1].rows
+    assert [row.what for row in rows] == ["conv2d", "squeeze_excite"]
+
+
+class Shared(Squeezed):
+    """Somebody else reads the gate."""
+
+    def forward(self, x):
+        x = self.conv(x)
+        z = self.gate(self.fc2(self.activation(self.fc1(F.adaptive_avg_pool2d(x, 1)))))
+        return x * z, z
+
+
+class OfAnother(Squeezed):
+    """The gate scales other images than it was made of."""
+
+    def forward(self, x):
+        x = self.conv(x)
+        z = self.gate(self.fc2(self.activation(self.fc1(F.adaptive_avg_pool2d(x + 1, 1)))))
+        return x * z
+
+
+@pytest.mark.parametrize("kind", [Shared, OfAnother])
+def test_what_is_no_squeeze_and_excite_stays(kind) -> None:
+    torch.manual_seed(0)
+    plain = kind(False, nn.ReLU(), torch.sigmoid).eval()
+    ours = optimize(plain, copy=True)
+    x = torch.randn(3, 4, 9, 9)
+    with torch.no_grad():
+        for _ in range(3):
+            torch.testing.assert_close(ours(x), plain(x), rtol=1e-5, atol=1e-6)
+    assert "squeeze_excite" not in [row.what for row in ours.lamina_report.rows]
