@@ -6,8 +6,10 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <mutex>
 #include <stdexcept>
 
+#include "common/derived.h"
 #include "common/memory_pool.h"
 
 namespace nb = nanobind;
@@ -39,7 +41,9 @@ class Arena {
   std::unique_ptr<float[]> own_;
 };
 
-// Calls to make one after the other. Base 0 is the arena; the others come with each run.
+// Calls to make one after the other. Base 0 is the arena; the others come with each run. What the
+// calls make of their weights is kept from run to run, for one thread at a time: another one that
+// runs meanwhile makes its own.
 class Program {
  public:
   Program(Calls calls, const std::vector<std::pair<size_t, int64_t>>& places, uint64_t bytes)
@@ -53,6 +57,7 @@ class Program {
       tensors_.push_back(call->addresses().size());
       wanted += tensors_.back();
     }
+    kept_.resize(calls_.size());
     if (wanted != places_.size()) throw std::invalid_argument("a place for each tensor");
   }
 
@@ -61,8 +66,10 @@ class Program {
     Arena arena(bytes_);
     std::vector<char*> bases = {arena.data()};
     for (uintptr_t address : addresses) bases.push_back(reinterpret_cast<char*>(address));
+    const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
     size_t at = 0;
     for (size_t call = 0; call < calls_.size(); ++call) {
+      const Keeping keeping(lock ? &kept_[call] : nullptr);
       calls_[call]->run(bases.data(), places_.data() + at);
       at += tensors_[call];
     }
@@ -74,6 +81,8 @@ class Program {
   std::vector<Place> places_;    // of each tensor
   uint64_t bytes_;
   size_t bases_ = 1;
+  mutable std::mutex mutex_;
+  mutable std::vector<Kept> kept_;  // by each call
 };
 
 }  // namespace

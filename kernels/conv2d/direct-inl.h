@@ -118,12 +118,11 @@ inline void gather(const Gather& gather, const GroupedWeight& w, int64_t taps, i
   const int64_t panels = gather.groups * ((gather.result_depth() + panel - 1) / panel);
   const Grid grid(macs, panels, weight_size > source_size);
   const int64_t zeros_size = round_up(gather.adjacent * gather.source_channels, 16);
-  Workspace workspace(zeros_size + round_up(weight_size, 16) +
-                      grid.threads * TileWorker::scratch());
+  const PackedWeight weight(gather, taps, w);
+  Workspace workspace(zeros_size + grid.threads * TileWorker::scratch());
   float* const zeros = workspace.data();
   std::fill_n(zeros, zeros_size, 0.f);
-  const PackedWeight weight(gather, taps, w, zeros + zeros_size);
-  float* const scratch = zeros + zeros_size + round_up(weight_size, 16);
+  float* const scratch = zeros + zeros_size;
 
   parallel_threads(grid.threads, [&](int thread) {
     TileWorker worker(gather, weight, finish);

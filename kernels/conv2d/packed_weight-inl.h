@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "common/derived.h"
+#include "common/digest-inl.h"
 #include "common/panels-inl.h"
 #include "common/parallel_for.h"
 #include "conv2d/gather-inl.h"
@@ -25,6 +27,21 @@ inline GroupedWeight gradient_weight(const Shape& s, const Filter<const float>& 
           w.row_stride, w.column_stride, s.group_outputs() * w.output_stride};
 }
 
+// Of all memory from the first weight to the last; where they are not dense, more than they are.
+inline Digest digest_of(const Gather& g, const GroupedWeight& w) {
+  const auto last_tap = [](const std::vector<AxisPhase>& phases) {
+    int64_t last = 0;
+    for (const AxisPhase& phase : phases)
+      for (const AxisPhase::Tap& tap : phase.taps) last = std::max(last, tap.tap);
+    return last;
+  };
+  const int64_t last = (g.groups - 1) * w.group_stride + (g.result_depth() - 1) * w.result_stride +
+                       (g.source_depth() / g.adjacent - 1) * w.source_stride +
+                       last_tap(g.vertical) * w.row_stride +
+                       (last_tap(g.horizontal) + g.adjacent - 1) * w.column_stride;
+  return digest(w.data, last + 1);
+}
+
 class PackedWeight {
  public:
   Panels panels;
@@ -34,8 +51,19 @@ class PackedWeight {
     return g.groups * taps * g.source_depth() * round_up(g.result_depth(), lanes);
   }
 
-  PackedWeight(const Gather& gather, int64_t taps, const GroupedWeight& w, float* to)
-      : panels{gather.result_depth(), taps * gather.source_depth()}, data_(to) {
+  PackedWeight(const Gather& gather, int64_t taps, const GroupedWeight& w)
+      : panels{gather.result_depth(), taps * gather.source_depth()}, memory_(size(gather, taps)) {
+    memory_.make([&] { return digest_of(gather, w); }, [&] { pack(gather, w); });
+  }
+
+  // Of a panel: from this row on, in rows of its width.
+  const float* at(int64_t p, int64_t row) const {
+    return data_ + panels.start(p) + row * panels.width(p);
+  }
+
+ private:
+  void pack(const Gather& gather, const GroupedWeight& w) {
+    float* const to = memory_.data();
     const int64_t depth = gather.source_depth() / gather.adjacent;
     const int64_t chunk = std::min<int64_t>(depth, 64), chunks = (depth + chunk - 1) / chunk;
     parallel_for(gather.groups * panels.per_group() * chunks, 4, [&](int64_t begin, int64_t end) {
@@ -59,13 +87,8 @@ class PackedWeight {
     });
   }
 
-  // Of a panel: from this row on, in rows of its width.
-  const float* at(int64_t p, int64_t row) const {
-    return data_ + panels.start(p) + row * panels.width(p);
-  }
-
- private:
-  const float* data_;
+  Derived memory_;
+  const float* const data_ = memory_.data();
 };
 
 }  // namespace lamina::conv2d::LAMINA_ISA

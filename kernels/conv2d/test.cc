@@ -1,5 +1,6 @@
 #include "common/test.h"
 
+#include "common/derived.h"
 #include "common/workspace.h"
 #include "conv2d/conv2d.h"
 
@@ -151,6 +152,27 @@ void reuse_workspace() {
     std::printf("FAILED: workspace not reused\n"), ++test::failures;
 }
 
+// A call that is made again keeps what it made of its weights until one of them is another.
+void keep_weights(const Passes& passes, const char* name, const Case& c) {
+  const Shape s = {c.images, c.inputs, c.outputs, c.groups, axis(c, 0), axis(c, 1)};
+  const int64_t x_size = s.images * s.inputs * s.vertical.size * s.horizontal.size;
+  const int64_t y_size = s.images * s.outputs * s.vertical.output_size * s.horizontal.output_size;
+  Buffer x(x_size), w(s.outputs * s.group_inputs() * s.taps()), y(y_size), expected(y_size);
+  std::mt19937 random(3);
+  x.fill_normal(random), w.fill_normal(random);
+  const Filter<const float> filter = {w.data(), s.group_inputs() * s.taps(), s.taps(),
+                                      s.horizontal.taps, 1};
+  Kept kept;
+  for (int64_t change : {int64_t{-1}, int64_t{-1}, int64_t{0}, w.size() / 2, w.size() - 1}) {
+    if (change >= 0) w[change] += 1;
+    if (change == 0) std::swap(w[1], w[2]);
+    passes.forward(x.data(), filter, s, {}, expected.data());
+    const Keeping keeping(&kept);
+    passes.forward(x.data(), filter, s, {}, y.data());
+    test::expect_close(y, expected, 1e-6, std::string("kept weights, ") + name);
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -251,6 +273,11 @@ int main() {
         compare("strided 4x4", tested.strided_4x4, c, misalignment, 1e-5, 3e-5);
         compare("strided 2x2", tested.strided_2x2, c, misalignment, 3e-6, 3e-6);
       }
+    keep_weights(tested.direct, "direct", square(1, 20, 70, 9, 3));
+    keep_weights(tested.direct, "direct, pointwise", square(2, 40, 61, 20, 1));
+    keep_weights(tested.winograd_4x4, "winograd 4x4", square(1, 20, 70, 9, 3));
+    keep_weights(tested.winograd_2x2, "winograd 2x2", square(1, 290, 300, 5, 3));
+    keep_weights(tested.winograd_2x2, "winograd 2x2, tiles apart", square(2, 16, 24, 70, 3));
     // Few tiles beside the weights.
     compare("winograd 4x4", tested.winograd_4x4, square(2, 200, 300, 7, 3), 3, 2e-5, 1e-4);
     compare("winograd 2x2", tested.winograd_2x2, square(1, 290, 300, 5, 3), 0, 3e-6, 3e-6);

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "common/derived.h"
+#include "common/digest-inl.h"
 #include "common/product-inl.h"
 #include "common/workspace.h"
 #include "conv2d/packed_weight-inl.h"
@@ -117,6 +119,8 @@ class Forward {
       run_together(w);
     } else if (many && weight_bytes <= whole_weight_bytes && panels() % threads != 0) {
       run_apart(w, share);
+    } else if (Kept::current()) {
+      run_together(w);  // a weight that lives on is a whole one
     } else {
       run_at_once(w);
     }
@@ -131,11 +135,11 @@ class Forward {
 
   void run_apart(const Filter<const float>& w, int64_t block) const {
     const int threads = thread_count();
-    Scratch scratch(inputs_, weight_size_ + threads * block_size(block));
-    const Weight weight(scratch.planes(), source_.channels, outputs_);
-    weight.fill(w, result_.channels);
+    Derived transformed(weight_size_);
+    const Weight weight = made_of(w, transformed);
+    Scratch scratch(inputs_, threads * block_size(block));
     parallel_threads(threads, [&](int thread) {
-      float* const data = scratch.planes() + weight_size_ + thread * block_size(block);
+      float* const data = scratch.planes() + thread * block_size(block);
       const Inputs from = inputs_of(data, block);
       const Outputs to = outputs_of(data, block);
       const Range range = share_of(tiles_.count, thread, threads);
@@ -151,11 +155,11 @@ class Forward {
   void run_together(const Filter<const float>& w) const {
     const int64_t block =
         tiles_per_block(shared_bytes, tile_size<S>(inputs_, outputs_), 48, tiles_.count);
-    Scratch scratch(inputs_, weight_size_ + block_size(block));
-    const Weight weight(scratch.planes(), source_.channels, outputs_);
-    weight.fill(w, result_.channels);
-    const Inputs from = inputs_of(scratch.planes() + weight_size_, block);
-    const Outputs to = outputs_of(scratch.planes() + weight_size_, block);
+    Derived transformed(weight_size_);
+    const Weight weight = made_of(w, transformed);
+    Scratch scratch(inputs_, block_size(block));
+    const Inputs from = inputs_of(scratch.planes(), block);
+    const Outputs to = outputs_of(scratch.planes(), block);
     for (int64_t first = 0; first < tiles_.count; first += block) {
       const int64_t count = std::min(block, tiles_.count - first);
       parallel_for(count, 1,
@@ -187,6 +191,16 @@ class Forward {
       }
     });
     parallel_for(count, 1, [&](int64_t a, int64_t b) { write(0, to, {a, b}); });
+  }
+
+  Weight made_of(const Filter<const float>& w, Derived& transformed) const {
+    const Weight weight(transformed.data(), source_.channels, outputs_);
+    const int64_t last = (result_.channels - 1) * w.output_stride +
+                         (source_.channels - 1) * w.input_stride +
+                         (S::taps - 1) * (w.row_stride + w.column_stride);
+    transformed.make([&] { return digest(w.data, last + 1); },
+                     [&] { weight.fill(w, result_.channels); });
+    return weight;
   }
 
   // The tiles' transforms, some of the sums of their products, and the outputs.

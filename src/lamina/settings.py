@@ -14,6 +14,7 @@ from lamina.errors import InputError, closest
 
 OnBadImage = Literal["error", "skip"]
 Device = Literal["auto", "cpu", "cuda"]
+Optimize = Literal["auto", "on", "off"]
 
 Check = Callable[[str, Any], None]
 _Config = TypeVar("_Config")
@@ -174,6 +175,11 @@ class TrainConfig:
         "auto",
         _choice(Device),
         "`cpu`, `cuda`, or `auto`: a CUDA device where there is one",
+    )
+    optimize: Optimize = _setting(  # noqa: RUF009
+        "auto",
+        _choice(Optimize),
+        "`on` runs the model by `lamina.optimize`, `auto` where training takes minutes",
     )
 
     def __post_init__(self) -> None:

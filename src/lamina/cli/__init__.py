@@ -5,13 +5,13 @@ for no other's packages.
 """
 
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from lamina.cli import checking, inspection, timing, training
 from lamina.cli.common import warn
-from lamina.errors import InputError, MissingExtraError, RunError
+from lamina.errors import InputError, MissingExtraError, RunError, closest
 
 app = typer.Typer(
     name="lamina",
@@ -21,6 +21,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+@app.callback()
+def _settings(
+    numerics: Annotated[
+        str,
+        typer.Option(
+            help="fast, or strict: no Winograd convolution, the error of the plain sum alone."
+        ),
+    ] = "fast",
+) -> None:
+    if numerics not in ("fast", "strict"):
+        hint = closest(numerics, ["fast", "strict"])
+        raise InputError(f"numerics: expected fast or strict, got {numerics!r}{hint}")
+    if numerics == "strict":
+        from lamina.ops import set_numerics
+
+        set_numerics("strict")
+
+
 app.command()(training.train)
 app.command()(training.predict)
 app.command()(inspection.inspect)

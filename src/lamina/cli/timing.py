@@ -132,16 +132,18 @@ def networks(
     markdown: Annotated[
         Path | None, typer.Option("--markdown", help="Write the tables to this file.")
     ] = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw them to this SVG file.")] = None,
 ) -> None:
     """Time whole networks against PyTorch, torch.compile, ONNX Runtime and OpenVINO."""
     from lamina.bench import network_rows
     from lamina.bench.network_cases import plan
+    from lamina.bench.network_figure import network_figure
     from lamina.bench.networks import benchmark_networks
     from lamina.inspector.command import check_out
     from lamina.report.table import to_markdown, to_text
 
     asked = plan(chosen, cases, sides, rounds, threads, peers)
-    check_out(out, markdown)
+    check_out(out, markdown, figure)
     known, rows = benchmark_networks(
         asked, on_row=lambda row: print(network_rows.line(row), flush=True), say=warn
     )
@@ -151,3 +153,5 @@ def networks(
         write(out, network_rows.to_json(known, rows))
     if markdown is not None:
         write(markdown, "\n\n".join(map(to_markdown, tables)) + "\n")
+    if figure is not None:
+        write(figure, network_figure(known, rows))

@@ -1,13 +1,15 @@
 """Which of several ways computes a call soonest: timed once for each shape, and remembered.
 
-The cost model says which ways are worth trying; where it cannot tell them apart, the clock does.
-A choice holds for one machine, number of threads and numerics: all are in its key.
+The cost model says which ways are worth trying; where it cannot tell them apart, the clock does,
+unless a result has to be the same in every process: then the likeliest is taken. A choice holds for
+one machine, number of threads and numerics: all are in its key.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -19,7 +21,7 @@ from lamina.ops.runtime import native
 from lamina.ops.runtime.numerics import get_numerics
 from lamina.ops.runtime.recording import replay
 
-__all__ = ["Key", "choices", "conditions", "fastest"]
+__all__ = ["Key", "choices", "conditions", "fastest", "without_a_clock"]
 
 Key = tuple[Any, ...]
 """What is computed, the shapes, and the conditions."""
@@ -36,9 +38,23 @@ choices: OrderedDict[str, str] = OrderedDict()
 """Those of this process, and those that were loaded: the name of a way by its key, in words."""
 
 
-def conditions() -> tuple[int, str, str | None]:
-    """What a choice depends on beside the shapes: threads, numerics, instruction set."""
-    return torch.get_num_threads(), get_numerics(), native.instruction_set()
+_has_clock = True
+
+
+@contextmanager
+def without_a_clock() -> Iterator[None]:
+    """Have choices made by the cost model alone, as two processes make them alike."""
+    global _has_clock
+    before, _has_clock = _has_clock, False
+    try:
+        yield
+    finally:
+        _has_clock = before
+
+
+def conditions() -> tuple[int, str, str | None, bool]:
+    """What a choice depends on beside the shapes: threads, numerics, instruction set, the clock."""
+    return torch.get_num_threads(), get_numerics(), native.instruction_set(), _has_clock
 
 
 def fastest(key: Key, ways: Mapping[str, Way], arguments: tuple[Any, ...]) -> str:
@@ -49,7 +65,7 @@ def fastest(key: Key, ways: Mapping[str, Way], arguments: tuple[Any, ...]) -> st
         ways: by name; the first one is taken where the clock cannot tell.
         arguments: to try them with; none of the ways changes them.
     """
-    if len(ways) == 1:
+    if len(ways) == 1 or not _has_clock:
         return next(iter(ways))
     words = repr(key)
     known = choices.get(words)

@@ -13,7 +13,7 @@ from torch.fx import GraphModule
 from lamina.graph import layout, patterns, spellings
 from lamina.graph.memory import read_after_writing
 from lamina.graph.recompute import keep_buffers_out
-from lamina.graph.report import Graph, Report
+from lamina.graph.report import Graph, Report, say
 from lamina.graph.rewrite import rewrite, without_dropout
 from lamina.graph.runner import Runner
 
@@ -56,6 +56,8 @@ class Backend:
             record.problem = f"{type(error).__name__} while it was rewritten: {error}"
             module.graph = captured
         module.recompile()
+        for line in (f"{record.mode}: {record.problem or 'captured'}", *record.rows):
+            say(line)
         return module.forward if differentiates or record.problem else Runner(module, record)
 
 

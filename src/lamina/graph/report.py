@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from torch.fx import Node
 
-__all__ = ["Graph", "Report", "Row", "layer_of"]
+__all__ = ["Graph", "Report", "Row", "layer_of", "say"]
 
 
 @dataclass
@@ -103,6 +105,12 @@ class Report:
         for graph in self.graphs:
             lines += [f"  {row}" for row in graph.rows]
         return "\n".join(lines)
+
+
+def say(line: object) -> None:
+    """Under ``LAMINA_VERBOSE=1``: on standard error, for who watches a model being compiled."""
+    if os.environ.get("LAMINA_VERBOSE") == "1":
+        print(f"lamina: {line}", file=sys.stderr, flush=True)
 
 
 def layer_of(node: Node) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lamina.graph import contest
-from lamina.graph.report import Row
+from lamina.graph.report import Row, say
 from lamina.ops.conv2d import kernels
 from lamina.ops.conv2d.op import problem_of
 from lamina.ops.conv2d.pytorch import torch_conv2d
@@ -90,6 +90,7 @@ class Step:
         shapes = tuple(None if t is None else tuple(t.shape) for t in tensors)
         name = contest.fastest((self.fixed, tuple(x.shape), shapes, *key[1:]), ways, (x, *tensors))
         self.row.chosen[tuple(x.shape)] = name
+        say(f"{self.row.layer}: {'×'.join(map(str, x.shape))}: {name} of {', '.join(ways)}")
         if len(self._chosen) >= _SHAPES:
             self._chosen.clear()
         self._chosen[key] = ways[name]

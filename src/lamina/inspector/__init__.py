@@ -25,6 +25,7 @@ from lamina.inspector.trace.inputs import Sizes, arguments_of, materialised
 from lamina.inspector.trace.recorder import ForwardError
 from lamina.inspector.trace.run import trace
 from lamina.inspector.trace.untouched import untouched
+from lamina.ops.runtime.torch_private import inside
 from lamina.ops.tuning import machine as machine_measurement
 from lamina.report.account import Account
 from lamina.report.records import Row, Totals
@@ -85,6 +86,7 @@ def inspect(
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    compiled, model = model, inside(model)
     args, kwargs = arguments_of(model, input_size, input_data, dtype)
     if training is not None and is_keras(model):
         kwargs.setdefault("training", training)  # Keras asks its call, not the module's flag
@@ -120,6 +122,7 @@ def inspect(
         seen = examine(subject, train_data, loss=loss, optimizer=optimizer)
         add_health(rows, seen.health)
         diagnoses = diagnose(seen.health, seen.order, seen.losses)
+    result.notes.extend(_of_compiler(compiled, model))
     return Account(
         model=type(model).__name__,
         rows=rows,
@@ -131,6 +134,16 @@ def inspect(
         operators=operators_of(result),
         diagnoses=diagnoses,
         advice=advice,
+    )
+
+
+def _of_compiler(compiled: nn.Module, model: nn.Module) -> list[str]:
+    """What the books, which are the layers', do not show of a compiled model."""
+    report = getattr(model, "lamina_report", None)
+    if report is not None:
+        return [f"lamina.optimize: {report.summary()}; model.lamina_report has a line for each"]
+    return ["torch.compile: the books are the model's, before it is compiled"] * (
+        compiled is not model
     )
 
 

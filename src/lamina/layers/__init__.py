@@ -43,7 +43,7 @@ from lamina.layers.conv2d import Conv2D, PointwiseConv2D  # noqa: E402
 from lamina.layers.dense import Dense, Flatten  # noqa: E402
 from lamina.layers.depthwise_conv2d import DepthwiseConv2D  # noqa: E402
 from lamina.layers.dropout import Dropout, DropPath, SpatialDropout2D  # noqa: E402
-from lamina.layers.plain import to_keras  # noqa: E402
+from lamina.layers.exchange import from_keras, to_keras  # noqa: E402
 from lamina.layers.pool2d import (  # noqa: E402
     AdaptiveAveragePooling2D,
     AdaptiveMaxPooling2D,
@@ -93,6 +93,7 @@ __all__ = [
     "Softmax",
     "SpatialDropout2D",
     "SqueezeExcite",
+    "from_keras",
     "to_keras",
 ]
 __all__ += sorted({name for name in dir(_keras.layers) if name[0] != "_"} - {*__all__})

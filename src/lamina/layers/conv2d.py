@@ -59,6 +59,8 @@ class Conv2D(keras.layers.Conv2D):
         (1, 112, 112, 32)
     """
 
+    algorithm = "auto"  # of a layer that was made as Keras's, too
+
     def __init__(self, *args: Any, algorithm: str = "auto", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         check_algorithm(algorithm, self.kernel_size, self.strides, self.dilation_rate, self.groups)

@@ -1,8 +1,8 @@
 """The user's own model at the speed of lamina's kernels, and the plain model back.
 
 ``lamina.optimize(model)`` has PyTorch capture what the model does at its next calls, and runs the
-captured graphs through `lamina.graph`. ``lamina.restore(model)`` undoes it, and makes layers of
-lamina.nn torch.nn's own.
+captured graphs through `lamina.graph`; of a Keras model the layers become ours. ``lamina.restore``
+undoes it, and makes layers of lamina.nn torch.nn's own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TypeVar
 import torch
 
 from lamina.dialects import is_keras
-from lamina.graph import Backend, Report
+from lamina.graph import Backend, Graph, Report, Row
 from lamina.ops.runtime.torch_private import compile_calls, is_compiled, uncompile
 from lamina.optimiser import composite
 from lamina.optimiser.plain import inexpressible, make_plain
@@ -26,11 +26,12 @@ _REPORT = "lamina_report"
 
 
 def optimize(model: Model, *, copy: bool = False) -> Model:
-    """Have a torch model run as lamina's graphs: the same numbers in less time.
+    """Have a model run by lamina: the same numbers in less time.
 
     Args:
-        model: any module, on any device, in any mode: torchvision-style, timm-style, a
-            Sequential, one of `lamina.nn`, your own.
+        model: any torch module, on any device, in any mode: torchvision-style, timm-style, a
+            Sequential, one of `lamina.nn`, your own; or a Keras model on the torch backend, built,
+            loaded or of keras.applications.
         copy: False changes ``model`` itself and returns it; True leaves it and returns a changed
             copy with weights of its own.
 
@@ -49,8 +50,14 @@ def optimize(model: Model, *, copy: bool = False) -> Model:
         is a plain model.
         Outputs and gradients differ by rounding alone; dropout draws other masks of the same law.
 
+        A Keras model, or what holds one, is not captured: its layers become those of `lamina.layers`, see
+        `lamina.layers.from_keras`, with ``fit``, ``predict``, saving and loading as before. What it
+        is saved to names our layers; `restore` makes them Keras's own again. Its numbers are
+        TensorFlow's where Keras's torch backend has others.
+
     Raises:
-        TypeError: ``model`` is no module, or holds Keras layers: build it of ``lamina.layers``.
+        TypeError: ``model`` is no module.
+        ImportError: a Keras model on another backend than torch.
 
     Example:
         >>> from torch import nn
@@ -63,17 +70,31 @@ def optimize(model: Model, *, copy: bool = False) -> Model:
         'Sequential: inference: 3 calls run as 1: 1 conv2d'
     """
     _check(model)
-    if keras := _keras_layers(model):
-        raise TypeError(
-            f"optimize: {type(keras[0]).__name__} is Keras's, and this compiles torch models "
-            "alone; build the model of lamina.layers in the place of keras.layers"
-        )
     if copy:
         model = _copy.deepcopy(model)
     report = Report(type(model).__name__)
-    compile_calls(model, Backend(report))
+    if _keras_layers(model):
+        report.graphs.append(_exchanged(model))
+    else:
+        compile_calls(model, Backend(report))
     setattr(model, _REPORT, report)
     return model
+
+
+def _exchanged(model: torch.nn.Module) -> Graph:
+    """Its Keras layers are ours from now on; which, and which stay."""
+    from lamina.layers import from_keras
+
+    from_keras(model)
+    rows = []
+    for layer in _keras_layers(model):
+        kind = type(layer)
+        if kind.__module__.startswith("lamina."):
+            rows.append(Row(layer.name, kind.__name__, f"lamina.layers.{kind.__name__}"))
+        elif not hasattr(layer, "layers") and layer.weights:
+            note = "lamina.layers has none, or it is a subclass of Keras's layer"
+            rows.append(Row(layer.name, kind.__name__, f"torch.{kind.__name__}", note))
+    return Graph("Keras", rows)
 
 
 def restore(model: Model) -> Model:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from lamina.dialects import is_keras
 from lamina.errors import InputError
@@ -58,6 +59,31 @@ def chosen_model(run: Path, config: TrainConfig, model: str | None) -> str:
             f"{run}: its model is code outside of lamina; say --model {config.model} to run it"
         )
     return model or config.model
+
+
+def is_worth_compiling(
+    model: torch.nn.Module, input_shape: tuple[int, ...], images: int
+) -> bool:
+    """Whether so many images take long enough on a CPU that compiling the model first is less.
+
+    Args:
+        model: as it is.
+        input_shape: (1, C, H, W).
+        images: that go through it.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model.eval()(torch.zeros(input_shape))
+    finally:
+        for module, training in modes:
+            module.training = training
+    seconds = counter.get_total_flops() * images / (_FLOPS_OF_A_THREAD * torch.get_num_threads())
+    return not torch.cuda.is_available() and seconds > _WORTH_COMPILING
+
+
+_FLOPS_OF_A_THREAD = 30e9  # per second: what convolutional networks get of a server's core
+_WORTH_COMPILING = 120.0  # seconds: training, evaluation and their last batches take some 15
 
 
 def _said(output: object) -> str:

@@ -8,13 +8,15 @@ import numpy as np
 import torch
 
 from lamina.errors import InputError
+from lamina.graph import without_a_clock
+from lamina.optimiser import optimize
 from lamina.train.checkpoints import copy_weights, model_state, newest_good
 from lamina.train.choices import Choices
 from lamina.train.config import RunDocument, read_config
 from lamina.train.data import Facts
 from lamina.train.folder import named
 from lamina.train.images import files_under, is_image, read_image
-from lamina.train.model import build_model, chosen_model
+from lamina.train.model import build_model, chosen_model, is_worth_compiling
 
 _BATCH = 64
 
@@ -93,7 +95,11 @@ def predict(
         choices = stated
     with choices.in_force(threads=False), torch.no_grad():
         network, facts = _load(run, document, model, warn)
-        return _classified(network, facts, _files(images), skip_bad, warn)
+        files = _files(images)
+        if is_worth_compiling(network, facts.input_shape, len(files)):
+            optimize(network)
+        with without_a_clock():  # the same answers in every process
+            return _classified(network, facts, files, skip_bad, warn)
 
 
 def _files(images: Sequence[Path]) -> list[Path]:

@@ -15,7 +15,9 @@ from torch.utils.data import DataLoader
 
 from lamina._version import __version__
 from lamina.errors import InputError
+from lamina.graph import without_a_clock
 from lamina.inspector import inspect
+from lamina.optimiser import optimize
 from lamina.report.account import Account
 from lamina.report.inspection.table import as_table
 from lamina.report.table import to_terminal
@@ -33,7 +35,7 @@ from lamina.train.environment import describe
 from lamina.train.evaluation import Evaluation, accuracy_by_batch_statistics, evaluate, examples
 from lamina.train.files import write_file
 from lamina.train.health import HealthMonitor
-from lamina.train.model import build_model, chosen_model
+from lamina.train.model import build_model, chosen_model, is_worth_compiling
 from lamina.train.quiet import quiet_lightning
 from lamina.train.ranks import join, rank, ranks, restarted
 from lamina.train.trainer import accelerator_of, backend_of, make_trainer
@@ -183,7 +185,8 @@ class _Run:
         if choices is None:
             # The kernels whose algorithms are chosen run on the CPU alone.
             choices = Choices.here(settle=False) if accelerator == "cuda" else Choices.agreed()
-        with choices.in_force():
+        # Evaluation's figures, too, are the same after a resume.
+        with choices.in_force(), without_a_clock():
             return self._train(choices, accelerator)
 
     def _train(self, choices: Choices, accelerator: str) -> RunResult:
@@ -192,7 +195,10 @@ class _Run:
         model = build_model(self.target, data.facts)
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise InputError(f"model: expected parameters to train, {self.target!r} has none")
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self._optimizes(model):
+            optimize(model)
+        else:
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # From here on chance is a rank's own: the same weights, but other features dropped.
         torch.manual_seed(config.seed + rank())
         begin = 0 if self.checkpoint is None else epochs_of(self.checkpoint)
@@ -232,6 +238,13 @@ class _Run:
         if rank() == 0:
             self._report(model, history, monitor, test, result)
         return result
+
+    def _optimizes(self, model: torch.nn.Module) -> bool:
+        asked, data = self.config.optimize, self.data
+        if asked != "auto":
+            return asked == "on"
+        images = 3 * self.config.epochs * len(data.train)  # a step is about three forward passes
+        return is_worth_compiling(model, data.facts.input_shape, images)
 
     def _begin(self, document: RunDocument) -> None:
         new = not self.out.exists()

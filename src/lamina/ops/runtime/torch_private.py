@@ -40,6 +40,7 @@ __all__ = [
     "dispatch_modes",
     "function_transform",
     "has_storage",
+    "inside",
     "is_compiled",
     "is_static",
     "pad_op",
@@ -89,28 +90,43 @@ def compile_calls(module: torch.nn.Module, backend: Callable[..., Any]) -> None:
     somebody else's is around it. What it compiles it keeps by code object, and which sizes vary by
     the code's name: each module has its own of both here. It does not look whether hooks came or
     went, because that takes as long as all of its other guards; here another set of hooks is
-    another code.
+    another code, once it has stayed for some calls.
     """
-    hooks = _Hooks(module)
+
+    def plainly(*args: Any, **kwargs: Any) -> Any:
+        return module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     def fresh() -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            return module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
+            return plainly(*args, **kwargs)
 
         call.__code__ = call.__code__.replace(co_name=f"call_{next(_calls)}")
         return torch.compile(call, backend=backend)
 
-    compiled = fresh()
+    hooks = _Hooks(module)
+    by_hooks = {hooks.names: fresh()}
+    calls = 0  # with hooks that nothing is compiled for
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        nonlocal compiled
+        nonlocal calls
         if script_tracer() is not None:  # it wants to see every op, and Dynamo refuses to run
-            return module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
+            return plainly(*args, **kwargs)
         if hooks.have_changed():
-            compiled = fresh()
+            calls = 0
+        compiled = by_hooks.get(hooks.names)
+        if compiled is None:
+            calls += 1
+            if calls < _SETTLED:
+                return plainly(*args, **kwargs)
+            compiled = by_hooks[hooks.names] = fresh()
         return compiled(*args, **kwargs)
 
     module._compiled_call_impl = run
+
+
+_SETTLED = 4
+"""Calls after which new hooks are taken to stay. Those that watch one step are gone by then, and
+compiling takes longer than a few steps."""
 
 
 class _Hooks:
@@ -124,9 +140,9 @@ class _Hooks:
         """Whether one came or went since this was last asked."""
         if RemovableHandle.next_id == self._next and sum(map(len, self._filled)) == self._count:
             return False
-        before = self._names
+        before = self.names
         self._look()
-        return self._names != before
+        return self.names != before
 
     def _look(self) -> None:
         self._next = RemovableHandle.next_id
@@ -135,12 +151,18 @@ class _Hooks:
         everyones = [getattr(module_hooks, f"_global{kind}") for kind in kinds]
         self._filled = [hooks for hooks in (*own, *everyones) if hooks]
         self._count = sum(map(len, self._filled))
-        self._names = [tuple(hooks) for hooks in self._filled]
+        self.names = tuple(tuple(hooks) for hooks in self._filled)
 
 
 def is_compiled(module: torch.nn.Module) -> bool:
     """Whether ``module.compile()`` was called."""
     return module._compiled_call_impl is not None
+
+
+def inside(module: torch.nn.Module) -> torch.nn.Module:
+    """The module that ``torch.compile(module)`` wraps; any other is itself."""
+    wraps = type(module).__module__.startswith("torch._dynamo.")  # whose import takes a second
+    return module._modules["_orig_mod"] or module if wraps else module
 
 
 def uncompile(module: torch.nn.Module) -> None:

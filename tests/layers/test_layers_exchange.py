@@ -1,4 +1,4 @@
-"""The way back to keras.layers: exact, nested layers included, and open to stock Keras."""
+"""From keras.layers and back: exact, nested layers included, and open to stock Keras."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import torch
 
 import lamina
 from lamina import layers, nn
-from lamina.layers.plain import PLAIN, to_keras
+from lamina.layers.exchange import PLAIN, from_keras, to_keras
 
 STOCK_KERAS = """
 import sys
@@ -85,7 +85,7 @@ def trained(model: keras.Model) -> keras.Model:
 def test_every_layer_of_ours_has_an_equal_or_a_reason() -> None:
     ours = {getattr(layers, name) for name in layers.__all__}
     ours = {kind for kind in ours if getattr(kind, "__module__", "").startswith("lamina")}
-    assert ours - {to_keras, layers.SqueezeExcite} == {*PLAIN}
+    assert ours - {from_keras, to_keras, layers.SqueezeExcite} == {*PLAIN}
 
 
 @pytest.mark.parametrize("ours", PLAIN, ids=lambda kind: kind.__name__)
@@ -202,14 +202,88 @@ def test_restore_changes_nothing_where_one_layer_is_refused() -> None:
     assert type(model[1]) is layers.Dense
 
 
-@pytest.mark.parametrize("wrapped", [False, True], ids=["keras", "inside of torch"])
-def test_optimize_refuses_keras_in_one_line_and_leaves_it(wrapped: bool) -> None:
+# ---- the other way ------------------------------------------------------------------------------
+
+
+def of_keras() -> keras.Model:
+    """The network of Keras's own layers, as a user of Keras has it."""
+    return to_keras(network())
+
+
+def test_optimize_exchanges_the_layers_of_a_model_that_is_being_trained() -> None:
+    keras.utils.set_random_seed(0)
+    model = trained(of_keras())
+    plain = keras.models.clone_model(model)
+    plain.set_weights(model.get_weights())
+    optimizer, weights = model.optimizer, model.get_weights()
+    expected = plain.predict(images(), verbose=0)
+    assert lamina.optimize(model) is model and "lamina" in modules_of(model)
+    np.testing.assert_allclose(model.predict(images(), verbose=0), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        model.evaluate(images(), np.arange(8) % 5, verbose=0),
+        -np.log(expected[np.arange(8), np.arange(8) % 5]).mean(),
+        rtol=1e-4,
+    )
+    assert model.optimizer is optimizer and int(optimizer.iterations) == 2
+    model.fit(images(), np.arange(8) % 5, batch_size=4, verbose=0)
+    assert int(optimizer.iterations) == 4
+    assert any((a != b).any() for a, b in zip(model.get_weights(), weights, strict=True))
+
+
+def test_a_training_step_has_the_same_gradients() -> None:
+    plain = Subclassed()
+    to_keras(plain)(images())
+    ours = Subclassed()
+    to_keras(ours)(images())
+    ours.set_weights(plain.get_weights())
+    lamina.optimize(ours)
+    for model in (ours, plain):
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        model.fit(images(), np.ones((8, 3)), batch_size=8, epochs=2, verbose=0)
+    for a, b in zip(ours.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_its_report_says_which_layers_stay() -> None:
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2DTranspose(4, 3)(keras.layers.Conv2D(4, 3)(inputs))
+    report = lamina.optimize(keras.Model(inputs, keras.layers.ReLU()(x))).lamina_report
+    assert [row.runs for row in report.rows] == [
+        "lamina.layers.Conv2D",
+        "torch.Conv2DTranspose",
+    ]
+    assert report.left[0].note
+
+
+def test_files_go_both_ways(tmp_path: Path) -> None:
+    model = lamina.optimize(trained(of_keras()))
+    before = model.predict(images(), verbose=0)
+    model.save(tmp_path / "ours.keras")
+    again = keras.models.load_model(tmp_path / "ours.keras")
+    np.testing.assert_allclose(again.predict(images(), verbose=0), before, atol=1e-6)
+    assert "lamina" not in json.dumps(lamina.restore(again).get_config())
+    assert modules_of(lamina.restore(model)) == {"keras"} and not hasattr(model, "lamina_report")
+
+
+@pytest.mark.parametrize("name", ["MobileNetV2", "EfficientNetB0", "DenseNet121"])
+def test_keras_applications(name: str) -> None:
+    keras.utils.set_random_seed(1)
+    model = getattr(keras.applications, name)(input_shape=(64, 64, 3), weights=None, classes=10)
+    x = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype("float32")
+    expected = model.predict(x, verbose=0)
+    got = lamina.optimize(model).predict(x, verbose=0)
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+    ours = {type(m).__name__ for m in model._flatten_layers() if "lamina" in type(m).__module__}
+    assert {"Conv2D", "BatchNormalization", "Dense"} <= ours
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_keras_inside_of_torch(copy: bool) -> None:
     inner = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3)])
-    model = torch.nn.Sequential(torch.nn.ReLU(), inner) if wrapped else inner
-    strides = inner.layers[0].kernel.value.stride()
-    with pytest.raises(TypeError, match=r"Sequential is Keras's.*of lamina\.layers") as error:
-        lamina.optimize(model)
-    assert "\n" not in str(error.value)
-    assert type(inner.layers[0]) is keras.layers.Conv2D
-    assert inner.layers[0].kernel.value.stride() == strides
-    assert not wrapped or type(model[0]) is torch.nn.ReLU
+    model = torch.nn.Sequential(torch.nn.ReLU(), inner).eval()
+    x = torch.randn(2, 8, 8, 3)
+    expected = model(x)
+    ours = lamina.optimize(model, copy=copy)
+    assert type(ours[1].layers[0]) is layers.Conv2D
+    assert type(inner.layers[0]) is (keras.layers.Conv2D if copy else layers.Conv2D)
+    torch.testing.assert_close(ours(x), expected, rtol=1e-5, atol=1e-6)
