@@ -13,8 +13,8 @@ Kept::Piece& Kept::next(int64_t count) {
   return piece;
 }
 
-Derived::Derived(int64_t count) {
-  if (Kept* kept = Kept::current())
+Derived::Derived(int64_t count, bool keeps) {
+  if (Kept* kept = keeps ? Kept::current() : nullptr)
     kept_ = &kept->next(count);
   else
     own_ = std::make_unique<Workspace>(count);

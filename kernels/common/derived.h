@@ -61,7 +61,8 @@ class Keeping {
 // Room for what is made of the weights, kept or a call's own.
 class Derived {
  public:
-  explicit Derived(int64_t count);
+  // `keeps`: whether making it takes longer than to look whether the weights are the same.
+  Derived(int64_t count, bool keeps);
 
   float* data() { return kept_ ? kept_->memory->data() : own_->data(); }
 

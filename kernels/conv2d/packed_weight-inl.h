@@ -52,7 +52,8 @@ class PackedWeight {
   }
 
   PackedWeight(const Gather& gather, int64_t taps, const GroupedWeight& w)
-      : panels{gather.result_depth(), taps * gather.source_depth()}, memory_(size(gather, taps)) {
+      : panels{gather.result_depth(), taps * gather.source_depth()},
+        memory_(size(gather, taps), taps > 1) {
     memory_.make([&] { return digest_of(gather, w); }, [&] { pack(gather, w); });
   }
 

@@ -135,7 +135,7 @@ class Forward {
 
   void run_apart(const Filter<const float>& w, int64_t block) const {
     const int threads = thread_count();
-    Derived transformed(weight_size_);
+    Derived transformed(weight_size_, true);
     const Weight weight = made_of(w, transformed);
     Scratch scratch(inputs_, threads * block_size(block));
     parallel_threads(threads, [&](int thread) {
@@ -155,7 +155,7 @@ class Forward {
   void run_together(const Filter<const float>& w) const {
     const int64_t block =
         tiles_per_block(shared_bytes, tile_size<S>(inputs_, outputs_), 48, tiles_.count);
-    Derived transformed(weight_size_);
+    Derived transformed(weight_size_, true);
     const Weight weight = made_of(w, transformed);
     Scratch scratch(inputs_, block_size(block));
     const Inputs from = inputs_of(scratch.planes(), block);

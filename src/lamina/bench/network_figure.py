@@ -50,7 +50,8 @@ def network_figure(known: dict[str, Any], rows: Sequence[Row]) -> str:
         of_case = [row for row in rows if row.case == case]
         parts.append(tag("g", _panel(rows, of_case, x), transform=f"translate(0 {top})"))
         top += _HEAD + _FOOT + _ROW * len(dict.fromkeys(row.network for row in of_case))
-    where = ", ".join(str(known[name]) for name in ("processor", "instruction set") if name in known)
+    facts = ("processor", "instruction set", "torch")
+    where = ", ".join(f"{name} {known[name]}" for name in facts if name in known)
     threads = f"{known['threads']} threads; " if "threads" in known else ""
     height = top + 16
     picture = tag(
@@ -89,8 +90,8 @@ def _panel(rows: Sequence[Row], of_case: Sequence[Row], x: svg.Axis) -> list[Htm
         class_ = "one" if tick == 1 else "grid"
         parts.append(tag("line", "", x1=at, x2=at, y1=_HEAD - 8, y2=bottom, class_=class_))
         parts.append(svg.text(x(tick), bottom + 16, f"{tick:g}×", anchor="middle", class_="note"))
-    for at, network in enumerate(networks):
-        y = _HEAD + _ROW * at + 8
+    for number, network in enumerate(networks):
+        y = _HEAD + _ROW * number + 8
         parts.append(svg.text(16, y + 5, network.replace("_", " ")))
         # Ours is drawn last, over the others.
         for row in sorted(of_case, key=lambda row: row.side == "lamina-optimize"):
@@ -107,12 +108,17 @@ def _name(side: str) -> str:
 
 def _mark(side: str, x: float, y: float, said: str) -> Html:
     colour = _MARKS["torch-nchw" if side in TORCH else side][1]
-    at = {"cx": f"{x:.1f}", "cy": y}
-    if side == "lamina-optimize":
-        return tag("circle", tag("title", said), **at, r=7, fill=colour)
-    width = 2.5 if side in RUNTIMES else 1.5
-    ring = {"fill": "none", "stroke": colour, "stroke_width": width}
-    return tag("circle", tag("title", said), **at, r=5, **ring)
+    is_ours = side == "lamina-optimize"
+    return tag(
+        "circle",
+        tag("title", said),
+        cx=f"{x:.1f}",
+        cy=y,
+        r=7 if is_ours else 5,
+        fill=colour if is_ours else "none",
+        stroke=colour,
+        stroke_width=2.5 if side in (*RUNTIMES, "lamina-optimize") else 1.5,
+    )
 
 
 def _legend(sides: set[str]) -> list[Html]:

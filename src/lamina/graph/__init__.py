@@ -8,4 +8,13 @@ from lamina.graph.dynamo import Backend, backend
 from lamina.graph.plan import load_plan, save_plan
 from lamina.graph.report import Graph, Report, Row
 
-__all__ = ["Backend", "Graph", "Report", "Row", "backend", "load_plan", "save_plan", "without_a_clock"]
+__all__ = [
+    "Backend",
+    "Graph",
+    "Report",
+    "Row",
+    "backend",
+    "load_plan",
+    "save_plan",
+    "without_a_clock",
+]

@@ -1,4 +1,4 @@
-"""A model's layers of keras.layers as ours, and back: then stock Keras opens what it is saved to."""
+"""A model's layers of keras.layers as ours, and back: stock Keras then opens its files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lamina.layers.pool2d import (
 from lamina.layers.separable_conv2d import SeparableConv2D
 from lamina.layers.squeeze_excite import SqueezeExcite
 
-__all__ = ["from_keras", "to_keras"]
+__all__ = ["from_keras", "layers_of", "to_keras"]
 
 Model = TypeVar("Model", bound=torch.nn.Module)
 
@@ -75,7 +75,7 @@ def from_keras(model: Model) -> Model:
         >>> [type(layer).__module__ for layer in model.layers]
         ['lamina.layers.conv2d', 'keras.src.layers.activations.relu']
     """
-    _exchange(_layers_of(model), OURS)
+    _exchange(layers_of(model), OURS)
     return model
 
 
@@ -105,7 +105,7 @@ def to_keras(model: Model) -> Model:
         >>> model.layers[1].noise_shape
         (None, 1, 1, 1)
     """
-    layers = _layers_of(model)
+    layers = layers_of(model)
     for layer in layers:
         if problem := _inexpressible(layer):
             raise ValueError(f"restore: layer {layer.path or layer.name!r} {problem}")
@@ -125,7 +125,7 @@ def _exchange(
             layer.train_function = layer.test_function = layer.predict_function = None
 
 
-def _layers_of(model: torch.nn.Module) -> list[keras.layers.Layer]:
+def layers_of(model: torch.nn.Module) -> list[keras.layers.Layer]:
     """Every Keras layer, each once: those that Keras tracks and those that PyTorch does."""
     modules = [m for m in model.modules() if isinstance(m, keras.layers.Layer)]
     return list(dict.fromkeys(layer for m in modules for layer in m._flatten_layers()))

@@ -50,10 +50,10 @@ def optimize(model: Model, *, copy: bool = False) -> Model:
         is a plain model.
         Outputs and gradients differ by rounding alone; dropout draws other masks of the same law.
 
-        A Keras model, or what holds one, is not captured: its layers become those of `lamina.layers`, see
-        `lamina.layers.from_keras`, with ``fit``, ``predict``, saving and loading as before. What it
-        is saved to names our layers; `restore` makes them Keras's own again. Its numbers are
-        TensorFlow's where Keras's torch backend has others.
+        A Keras model, or what holds one, is not captured: its layers become those of
+        `lamina.layers`, see `lamina.layers.from_keras`, with ``fit``, ``predict``, saving and
+        loading as before. What it is saved to names our layers; `restore` makes them Keras's own
+        again. Its numbers are TensorFlow's where Keras's torch backend has others.
 
     Raises:
         TypeError: ``model`` is no module.
@@ -83,11 +83,11 @@ def optimize(model: Model, *, copy: bool = False) -> Model:
 
 def _exchanged(model: torch.nn.Module) -> Graph:
     """Its Keras layers are ours from now on; which, and which stay."""
-    from lamina.layers import from_keras
+    from lamina.layers.exchange import from_keras, layers_of
 
     from_keras(model)
     rows = []
-    for layer in _keras_layers(model):
+    for layer in layers_of(model):
         kind = type(layer)
         if kind.__module__.startswith("lamina."):
             rows.append(Row(layer.name, kind.__name__, f"lamina.layers.{kind.__name__}"))

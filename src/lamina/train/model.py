@@ -61,9 +61,7 @@ def chosen_model(run: Path, config: TrainConfig, model: str | None) -> str:
     return model or config.model
 
 
-def is_worth_compiling(
-    model: torch.nn.Module, input_shape: tuple[int, ...], images: int
-) -> bool:
+def is_worth_compiling(model: torch.nn.Module, input_shape: tuple[int, ...], images: int) -> bool:
     """Whether so many images take long enough on a CPU that compiling the model first is less.
 
     Args:

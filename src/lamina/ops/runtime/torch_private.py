@@ -98,7 +98,7 @@ def compile_calls(module: torch.nn.Module, backend: Callable[..., Any]) -> None:
 
     def fresh() -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            return plainly(*args, **kwargs)
+            return module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
 
         call.__code__ = call.__code__.replace(co_name=f"call_{next(_calls)}")
         return torch.compile(call, backend=backend)
@@ -109,7 +109,8 @@ def compile_calls(module: torch.nn.Module, backend: Callable[..., Any]) -> None:
 
     def run(*args: Any, **kwargs: Any) -> Any:
         nonlocal calls
-        if script_tracer() is not None:  # it wants to see every op, and Dynamo refuses to run
+        # Who traces or watches wants to see every op; Dynamo refuses to run, or gives the code up.
+        if script_tracer() is not None or dispatch_modes():
             return plainly(*args, **kwargs)
         if hooks.have_changed():
             calls = 0
