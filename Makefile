@@ -107,11 +107,15 @@ kernels-syntax: $(VENV)/.tools
 	    >/dev/null && $(BIN)/cmake --build build/kernels-$$compiler || exit 1; \
 	done
 
+# Processes side by side, a file of tests in one: where threads spin while they wait, a second busy
+# process makes both many times as slow.
+SIDE_BY_SIDE := PYTHONHASHSEED=0 OMP_WAIT_POLICY=passive OMP_NUM_THREADS=2 $(BIN)/python -m pytest -n auto --dist loadfile
+
 test: lint kernels-test build/.native
-	$(BIN)/python -m pytest -m "not slow"
+	$(SIDE_BY_SIDE) -m "not slow"
 
 test-slow: $(VENV)/.developer build/.native
-	$(BIN)/python -m pytest -m slow
+	$(SIDE_BY_SIDE) -m slow
 
 bench: $(VENV)/.installed build/.native
 	$(BIN)/lamina bench layers --json benchmarks/results/layers.json

@@ -1,12 +1,14 @@
 """Writes the tables of docs/performance.md anew from the rows of a benchmark.
 
     lamina bench layers --json benchmarks/results/layers.json
+    lamina bench networks --peers PYTHON --json benchmarks/results/networks.json
     python benchmarks/performance.py
 
 A table stands between ``<!-- rows: KIND KIND ... -->`` and ``<!-- end -->``, what it was measured
 on between ``<!-- facts -->`` and ``<!-- end -->``. Between ``<!-- goals: KIND KIND ... -->`` and
 ``<!-- end -->`` stands what was aimed at, beside what these rows and those of a wider processor
-reach.
+reach. Between ``<!-- networks -->`` and ``<!-- end -->`` stand whole networks, which
+``docs/images/networks.svg`` shows too.
 """
 
 import re
@@ -16,15 +18,19 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from lamina.bench import layer_rows
+from lamina.bench import layer_rows, network_rows
 from lamina.bench.layer_rows import Row
+from lamina.bench.network_cases import RUNTIMES, TORCH
+from lamina.bench.network_figure import network_figure
 from lamina.report.table import Column, Table, to_markdown
 from lamina.theory.limits import Machine
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results/layers.json"
 WIDER = ROOT / "benchmarks/results/zen5.json"  # of a processor with twice the peak
+NETWORKS = ROOT / "benchmarks/results/networks.json"
 PAGE = ROOT / "docs/performance.md"
+FIGURE = ROOT / "docs/images/networks.svg"
 
 _SMALL_CALL = [1, 8, 8, 8]  # measures what a call costs, not a kernel
 
@@ -93,8 +99,9 @@ GOALS = [
 ]
 
 
-def render(page: str, results: str, wider: str) -> str:
+def render(page: str, results: str, wider: str, networks: str) -> str:
     """The page with its tables and facts made of the results, those of a wider processor beside."""
+    page = _with_networks(page, networks)
     facts, rows = layer_rows.from_json(results)
     _, wider_rows = layer_rows.from_json(wider)
     machine = Machine(facts["peak_flops"], facts["bandwidth"])
@@ -120,6 +127,47 @@ def render(page: str, results: str, wider: str) -> str:
     facts["trials of a row"] = f"{min(trials)} to {max(trials)}"
     shown = f"<!-- facts -->\n{to_markdown(_facts(facts))}\n<!-- end -->"
     return re.sub(r"<!-- facts -->.*?<!-- end -->", lambda _: shown, page, flags=re.DOTALL)
+
+
+def _with_networks(page: str, networks: str) -> str:
+    known, rows = network_rows.from_json(networks)
+    said = ", ".join(f"{name} {value}" for name, value in known.items())
+    tables = (to_markdown(network_rows.means_table(rows)), to_markdown(_networks(rows)))
+    shown = "\n\n".join(("<!-- networks -->", *tables, f"Measured on: {said}.", "<!-- end -->"))
+    return re.sub(r"<!-- networks -->.*?<!-- end -->", lambda _: shown, page, flags=re.DOTALL)
+
+
+def _networks(rows: list[network_rows.Row]) -> Table:
+    """A row per network and case: ours, and the fastest peers beside it."""
+    shown = []
+    for row in rows:
+        if row.side != "lamina-optimize":
+            continue
+        torch_row = network_rows.best(rows, row.network, row.case, TORCH)
+        runtime = network_rows.best(rows, row.network, row.case, RUNTIMES)
+        shown.append(
+            {
+                "case": row.case,
+                "network": row.network,
+                "ours": row.reason or f"{row.median_ms:.2f} ± {row.spread_ms:.2f}",
+                "ratio_torch": network_rows.ratio(rows, row, TORCH),
+                "torch": torch_row and f"{torch_row.median_ms:.2f} {torch_row.side}",
+                "ratio_runtimes": network_rows.ratio(rows, row, RUNTIMES),
+                "runtime": runtime and f"{runtime.median_ms:.2f} {runtime.side}",
+            }
+        )
+    order = list(dict.fromkeys(row["case"] for row in shown))
+    shown.sort(key=lambda row: order.index(row["case"]))
+    columns = (
+        Column("case", "case"),
+        Column("network", "network"),
+        Column("ours", "optimised, ms", align="right"),
+        Column("ratio_torch", "to PyTorch's best", "{:.2f}×".format, "right"),
+        Column("torch", "which is, ms", align="right"),
+        Column("ratio_runtimes", "to the better runtime", "{:.2f}×".format, "right"),
+        Column("runtime", "which is, ms", align="right"),
+    )
+    return Table(columns, shown)
 
 
 def _goals(goals: list[Goal], rows: list[Row], wider: list[Row]) -> Table:
@@ -170,4 +218,6 @@ def _facts(facts: dict[str, Any]) -> Table:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(render(PAGE.read_text(), RESULTS.read_text(), WIDER.read_text()))
+    networks = NETWORKS.read_text()
+    PAGE.write_text(render(PAGE.read_text(), RESULTS.read_text(), WIDER.read_text(), networks))
+    FIGURE.write_text(network_figure(*network_rows.from_json(networks)))

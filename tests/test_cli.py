@@ -10,7 +10,7 @@ import pytest
 import typer
 from PIL import Image
 
-from lamina import cli, settings
+from lamina import cli, ops, settings
 from lamina.train.data import load_data
 
 
@@ -279,6 +279,19 @@ def test_a_keras_model_is_told_how_it_trains(call, tmp_path):
     assert f"{target!r} is a Keras model, which trains with its own compile and fit" in err
     assert err.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_strict_numerics_are_part_of_the_run(call, tmp_path, digit):
+    before = ops.get_numerics()
+    try:
+        code, *_ = call("--numerics", "strict", "train", "--epochs", "1", "--out", tmp_path / "run")
+        assert code == 0 and ops.get_numerics() == "strict"
+    finally:
+        ops.set_numerics(before)
+    choices = json.loads((tmp_path / "run/config.json").read_text())["choices"]
+    assert choices["numerics"] == "strict"
+    code, _, err = call("--numerics", "exact", "doctor")
+    assert code == 2 and err == "error: numerics: expected fast or strict, got 'exact'\n"
 
 
 @pytest.mark.parametrize(

@@ -18,18 +18,33 @@ struct Digest {
   bool operator==(const Digest&) const = default;
 };
 
+// Bytes that all calls keep at most; whoever comes later makes its own anew in every call.
+inline constexpr int64_t kept_bytes_most = int64_t{512} << 20;
+
 // What one call keeps, in the order in which the call asks for it.
 class Kept {
  public:
-  struct Piece {
-    std::unique_ptr<Workspace> memory;
-    int64_t count = 0;
+  class Piece {
+   public:
+    explicit Piece(int64_t count);
+    ~Piece();
+    Piece(const Piece&) = delete;
+    Piece& operator=(const Piece&) = delete;
+
+    // Null beyond the most that is kept.
+    float* data() { return memory_ ? memory_->data() : nullptr; }
+    int64_t count() const { return count_; }
+
     Digest digest;
     bool is_made = false;
+
+   private:
+    const int64_t count_;
+    std::unique_ptr<Workspace> memory_;
   };
 
-  // The next piece of the call that is under way, of this many floats.
-  Piece& next(int64_t count);
+  // The next piece of the call that is under way, of this many floats; null for none.
+  Piece* next(int64_t count);
   void begin() { at_ = 0; }
 
   // Null outside of `Keeping`.
@@ -64,7 +79,7 @@ class Derived {
   // `keeps`: whether making it takes longer than to look whether the weights are the same.
   Derived(int64_t count, bool keeps);
 
-  float* data() { return kept_ ? kept_->memory->data() : own_->data(); }
+  float* data() { return kept_ ? kept_->data() : own_->data(); }
 
   // Calls fill() unless the room holds what it made of weights of the same digest().
   template <typename GetDigest, typename Fill>

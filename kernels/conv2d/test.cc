@@ -173,11 +173,22 @@ void keep_weights(const Passes& passes, const char* name, const Case& c) {
   }
 }
 
+// What is kept is limited, and given back.
+void keep_no_more_than_allowed() {
+  const int64_t most = kept_bytes_most / int64_t{sizeof(float)};
+  Kept first, second;
+  test::check(!first.next(most + 1), "more than is kept");
+  test::check(second.next(most - 10) && !first.next(11), "together more than is kept");
+  second = Kept();
+  test::check(first.next(11), "what was given back may be kept again");
+}
+
 }  // namespace
 
 int main() {
   return test::run([](Isa isa) {
     reuse_workspace();
+    keep_no_more_than_allowed();
     const Kernels& tested = kernels(isa);
     compare_reorders(tested);
 

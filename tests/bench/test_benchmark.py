@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lamina.bench import benchmark, layer_rows
+from lamina.bench import benchmark, layer_rows, network_rows
 from lamina.bench.cases import SHAPES, cases
+from lamina.bench.network_figure import network_figure
 from lamina.theory.limits import Machine
 
 ROOT = Path(__file__).parents[2]
@@ -84,8 +85,10 @@ def test_an_unknown_kind_is_one_line():
 def test_the_page_shows_the_results_that_are_checked_in():
     performance = runpy.run_path(str(ROOT / "benchmarks/performance.py"))
     page = performance["PAGE"].read_text()
-    results, wider = performance["RESULTS"].read_text(), performance["WIDER"].read_text()
-    assert performance["render"](page, results, wider) == page
+    files = [performance[name].read_text() for name in ("RESULTS", "WIDER", "NETWORKS")]
+    assert performance["render"](page, *files) == page
+    networks = network_rows.from_json(files[-1])
+    assert performance["FIGURE"].read_text() == network_figure(*networks)
 
 
 def test_a_goal_counts_the_rows_that_reach_it():

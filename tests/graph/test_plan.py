@@ -9,7 +9,7 @@ from torch import nn
 
 import lamina
 from lamina.errors import InputError
-from lamina.graph import contest
+from lamina.graph.running import contest
 from lamina.ops.tuning import choice
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import lamina
-from lamina.graph import contest, runner
+from lamina.graph.running import contest, runner
 from lamina.ops.runtime import native
 from lamina.ops.tuning import choice
 

@@ -88,6 +88,39 @@ def test_what_only_looks_like_one_stays(function) -> None:
     assert rows[0].what == "conv2d + batch_norm"
 
 
+def by_view(x, groups):
+    n, c, h, w = x.shape
+    return x.view(n, groups, c // groups, h, w).transpose(1, 2).contiguous().view(n, c, h, w)
+
+
+def by_reshape(x, groups):
+    n, c, h, w = x.size()
+    x = torch.transpose(x.reshape(n, groups, c // groups, h, w), 1, 2)
+    return torch.reshape(x, (n, -1, h, w))
+
+
+def other_axes(x, groups):
+    n, c, h, w = x.shape
+    return x.view(n, groups, c // groups, h, w).transpose(1, 2).reshape(n, c, w, h)
+
+
+@pytest.mark.parametrize(("shuffle", "is_known"), [(by_view, 1), (by_reshape, 1), (other_axes, 0)])
+def test_shuffled_channels_stay_innermost(shuffle, is_known) -> None:
+    class Shuffled(Net):
+        def forward(self, x):
+            return F.conv2d(shuffle(self.conv(x), 2), self.conv.weight.transpose(0, 1))
+
+    torch.manual_seed(0)
+    plain = Shuffled(None)
+    ours = optimize(plain, copy=True)
+    x = torch.randn(2, 4, 9, 9)
+    assert_agree(ours, plain, x, kinks=1e-4)
+    with torch.no_grad():
+        for _ in range(3):
+            torch.testing.assert_close(ours(x), plain(x), rtol=1e-4, atol=1e-5)
+    assert ("channel_shuffle" in str(ours.lamina_report)) == is_known
+
+
 class Squeezed(nn.Module):
     """Squeeze and excite behind a convolution, its parts as libraries write them."""
 

@@ -141,6 +141,19 @@ def check(config, where, epoch, console):
     assert all(torch.equal(ours[name], tensor) for name, tensor in expected.items())
 
 
+@pytest.mark.parametrize("model", ["seeded", "unseeded"])
+def test_an_optimised_model_ends_so_too(place, tmp_path, quiet, model):
+    """Whoever resumes compiles anew, and chooses the same algorithms."""
+    config = TrainConfig(
+        data=str(place / "images"),
+        model=f"{place / 'models.py'}:{model}",
+        optimize="on",
+        epochs=3,
+        batch_size=7,
+    )
+    check(config, tmp_path, 2, quiet)
+
+
 @settings(max_examples=10)
 @given(
     model=st.sampled_from(["seeded", "unseeded", "Counting"]),

@@ -84,7 +84,9 @@ def _speed(rows: Sequence[Row], row: Row) -> float | None:
 def _panel(rows: Sequence[Row], of_case: Sequence[Row], x: svg.Axis) -> list[Html]:
     networks = list(dict.fromkeys(row.network for row in of_case))
     bottom = _HEAD + _ROW * len(networks)
-    parts = [svg.text(16, 24, _TITLES[of_case[0].case], class_="title")]
+    compiled = any(row.side == "torch-compile" and row.median_ms for row in of_case)
+    title = _TITLES[of_case[0].case] + ("" if compiled else "; PyTorch without its compiler")
+    parts = [svg.text(16, 24, title, class_="title")]
     for tick in x.ticks(4):
         at = f"{x(tick):.1f}"
         class_ = "one" if tick == 1 else "grid"

@@ -1,12 +1,12 @@
 """One pass over a captured graph: what belongs together runs as one op, chosen for its shapes.
 
-capture (Dynamo) -> nodes -> memory -> patterns -> rewrite -> layout -> steps, contest
+capture (Dynamo) -> pattern: spellings, groups -> rewrite -> layout -> running: steps, runner
 """
 
-from lamina.graph.contest import without_a_clock
 from lamina.graph.dynamo import Backend, backend
-from lamina.graph.plan import load_plan, save_plan
 from lamina.graph.report import Graph, Report, Row
+from lamina.graph.running.contest import without_a_clock
+from lamina.graph.running.plan import load_plan, save_plan
 
 __all__ = [
     "Backend",

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from lamina.graph import layout, patterns, spellings
-from lamina.graph.memory import read_after_writing
+from lamina.graph import layout
+from lamina.graph.pattern import groups, spellings
+from lamina.graph.pattern.memory import read_after_writing
 from lamina.graph.recompute import keep_buffers_out
 from lamina.graph.report import Graph, Report, say
 from lamina.graph.rewrite import rewrite, without_dropout
-from lamina.graph.runner import Runner
+from lamina.graph.running.runner import Runner
 
 __all__ = ["Backend", "backend"]
 
@@ -47,7 +48,7 @@ class Backend:
             read_after_writing(module.graph)
             without_dropout(module.graph)
             spellings.by_name(module.graph)
-            found = patterns.find(module.graph, differentiates=differentiates)
+            found = groups.find(module.graph, differentiates=differentiates)
             record.rows += rewrite(module, found)
             layout.restore_strides(module.graph)
             module.graph.lint()

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.fx import Graph, Node
 
-from lamina.graph import nodes
-from lamina.graph.memory import Memory
-from lamina.graph.nodes import OURS
+from lamina.graph.pattern import nodes
+from lamina.graph.pattern.memory import Memory
+from lamina.graph.pattern.nodes import OURS
 from lamina.ops.runtime.torch_private import pad_op
 
 __all__ = ["restore_strides"]
@@ -84,6 +84,7 @@ _FUNCTIONS = frozenset(
         F.max_pool2d,
         F.adaptive_avg_pool2d,
         F.adaptive_max_pool2d,
+        F.channel_shuffle,
     )
 )
 _METHODS = frozenset(

@@ -13,7 +13,7 @@ from typing import Any
 from torch.fx import GraphModule
 from torch.utils.checkpoint import checkpoint
 
-from lamina.graph.memory import written
+from lamina.graph.pattern.memory import written
 
 __all__ = ["keep_buffers_out"]
 

@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
 
 from lamina import ops
-from lamina.graph import nodes, patterns
-from lamina.graph.memory import written
-from lamina.graph.patterns import Block, Chain, Gate, Group, Pair
+from lamina.graph.pattern import groups, layers, nodes
+from lamina.graph.pattern.gates import Gate
+from lamina.graph.pattern.groups import Block, Chain, Group, Pair
+from lamina.graph.pattern.memory import written
 from lamina.graph.report import Row, layer_of
-from lamina.graph.steps import BlockStep, ConvolutionStep, Layer, images
+from lamina.graph.running.steps import BlockStep, ConvolutionStep, Layer, images
 from lamina.ops.runtime.registration import OPS
 from lamina.ops.runtime.torch_private import pad_op
 from lamina.theory.shapes import Pair as TwoNumbers
@@ -25,7 +26,7 @@ from lamina.theory.shapes import ResolvedPadding
 __all__ = ["rewrite", "without_dropout"]
 
 
-def rewrite(module: GraphModule, found: patterns.Found) -> list[Row]:
+def rewrite(module: GraphModule, found: groups.Found) -> list[Row]:
     """Change a graph in place; return a row for each call that computes.
 
     Args:
@@ -198,11 +199,11 @@ def _exchanged(node: Node) -> _Call | None:
         return name, OPS[name].function, node.args, {}
     if node.op not in ("call_function", "call_method") or written(node):
         return None
-    c = nodes.convolution(node)
+    c = layers.convolution(node)
     if c is not None:
         arguments = (c.x, c.weight, c.bias, c.stride, c.padding, c.dilation, c.groups)
         return "conv2d", _convolve, arguments, {}
-    images_ = nodes.pixels_mean(node)
+    images_ = layers.pixels_mean(node)
     if images_ is not None and node.target is not F.adaptive_avg_pool2d:
         keepdims = bool(nodes.argument(node, "keepdim", 2, False))
         return "global_avg_pool2d", ops.global_avg_pool2d, (images_, keepdims), {}

@@ -67,7 +67,9 @@ def separable_conv2d(
         >>> separable_conv2d(x, depthwise, torch.ones(4, 2, 1, 1)).shape
         torch.Size([1, 4, 3, 3])
     """
-    if x.dim() == 4 and _fuses(x, depthwise_weight, pointwise_weight, bias):
+    # A compiler sees both layers: with what follows them they make a larger block.
+    is_compiling = torch.compiler.is_compiling()
+    if x.dim() == 4 and not is_compiling and _fuses(x, depthwise_weight, pointwise_weight, bias):
         return separable_block(
             x,
             depthwise_weight,

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lamina.graph import contest
 from lamina.graph.report import Row, say
+from lamina.graph.running import contest
 from lamina.ops.conv2d import kernels
 from lamina.ops.conv2d.op import problem_of
 from lamina.ops.conv2d.pytorch import torch_conv2d

@@ -5,8 +5,7 @@
     pair    batch norm + activation
     gate    mean of the pixels, two dense layers, sigmoid, product: squeeze and excite
 
-Source: Howard et al., "MobileNets" (2017), figure 3; Sandler et al., "MobileNetV2" (2018), table 1;
-Hu et al., "Squeeze-and-Excitation Networks" (2018), section 3.
+Source: Howard et al., "MobileNets" (2017), figure 3; Sandler et al., "MobileNetV2" (2018), table 1.
 """
 
 from __future__ import annotations
@@ -16,11 +15,12 @@ from dataclasses import dataclass, field, replace
 
 from torch.fx import Graph, Node
 
-from lamina.graph import nodes
-from lamina.graph.memory import Memory
-from lamina.graph.nodes import Convolution, Normalization
+from lamina.graph.pattern import elementwise, layers, nodes
+from lamina.graph.pattern.gates import Gate, gates
+from lamina.graph.pattern.layers import Convolution, Normalization
+from lamina.graph.pattern.memory import Memory
 
-__all__ = ["Block", "Chain", "Group", "Pair", "find"]
+__all__ = ["Block", "Chain", "Found", "Group", "Pair", "find"]
 
 
 @dataclass(frozen=True)
@@ -112,30 +112,6 @@ class Pair:
         return self.members[-1]
 
 
-@dataclass(frozen=True)
-class Gate:
-    """Squeeze and excite: the channels of ``x`` scaled by what their means say.
-
-    Args:
-        x: the images.
-        layers: weight and bias of both dense layers.
-        activation: between them, a kernel's name.
-        gate: "sigmoid" or "hardsigmoid".
-        members: its nodes, in order; the last one's value is the gate's.
-    """
-
-    x: Node
-    layers: tuple[tuple[Node, Node | None], tuple[Node, Node | None]]
-    activation: str
-    gate: str
-    members: tuple[Node, ...]
-
-    @property
-    def last(self) -> Node:
-        """The node whose value is the gate's."""
-        return self.members[-1]
-
-
 Group = Block | Chain | Pair | Gate
 
 
@@ -164,7 +140,7 @@ def find(graph: Graph, *, differentiates: bool) -> Found:
     found = Found()
     taken: set[Node] = set()
     if not differentiates:
-        found.groups += _gates(graph, memory)
+        found.groups += gates(graph, memory)
         inside = {node for gate in found.groups for node in gate.members}
         chains = {chain.last: chain for chain in _chains(graph, memory, found.apart, inside)}
         blocks = list(_blocks(chains, memory))
@@ -183,7 +159,7 @@ def _chains(
 ) -> Iterator[Chain]:
     taken: set[Node] = set(inside)
     for node in graph.nodes:
-        convolution = None if node in inside else nodes.convolution(node)
+        convolution = None if node in inside else layers.convolution(node)
         if convolution is None:
             continue
         chain = Chain(convolution, (node,))
@@ -213,7 +189,7 @@ def _joined(
 
 def _with_norm(chain: Chain, _: Memory) -> Chain | None:
     node = nodes.sole_user(chain.last)
-    norm = None if node is None else nodes.normalization(node)
+    norm = None if node is None else layers.normalization(node)
     if node is None or norm is None or norm.x is not chain.last or not norm.is_affine:
         return None
     return replace(chain, members=(*chain.members, node), norm=norm)
@@ -221,7 +197,7 @@ def _with_norm(chain: Chain, _: Memory) -> Chain | None:
 
 def _with_addend(chain: Chain, memory: Memory) -> Chain | None:
     node = nodes.sole_user(chain.last)
-    total = None if node is None else nodes.sum_of(node)
+    total = None if node is None else elementwise.sum_of(node)
     if node is None or total is None or chain.convolution.is_depthwise:
         return None
     if total.is_inplace and total.left is not chain.last:
@@ -232,7 +208,7 @@ def _with_addend(chain: Chain, memory: Memory) -> Chain | None:
 
 def _with_activation(chain: Chain, _: Memory) -> Chain | None:
     node = nodes.sole_user(chain.last)
-    found = None if node is None else nodes.activation(node)
+    found = None if node is None else elementwise.activation(node)
     if node is None or found is None or found.x is not chain.last:
         return None
     return replace(
@@ -289,82 +265,14 @@ def _fits_a_block(chain: Chain) -> bool:
 
 def _pairs(graph: Graph, memory: Memory, taken: set[Node]) -> Iterator[Pair]:
     for node in graph.nodes:
-        norm = None if node in taken else nodes.normalization(node)
+        norm = None if node in taken else layers.normalization(node)
         if norm is None:
             continue
         pair = Pair(norm, (node,))
         user = nodes.sole_user(node)
-        found = None if user is None else nodes.activation(user)
+        found = None if user is None else elementwise.activation(user)
         if user is not None and found is not None and found.x is node:
             longer = Pair(norm, (node, user), found.name, found.negative_slope)
             if memory.may_move(longer.members, ()):
                 pair = longer
         yield pair
-
-
-def _gates(graph: Graph, memory: Memory) -> Iterator[Gate]:
-    for node in graph.nodes:
-        for x, scale in _ordered(nodes.product_of(node)):
-            gate = _gate(node, x, scale)
-            if gate is not None and memory.may_move(gate.members, _read_by(gate)):
-                yield gate
-                break
-
-
-def _ordered(factors: tuple[Node, Node] | None) -> Iterator[tuple[Node, Node]]:
-    """(images, a number for each of their channels), where a product is of both."""
-    if factors is None:
-        return
-    for x, scale in (factors, factors[::-1]):
-        of_x, of_scale = nodes.shape(x) or (), nodes.shape(scale) or ()
-        if len(of_x) == len(of_scale) == 4 and of_scale == (*of_x[:2], 1, 1):
-            yield x, scale
-
-
-def _gate(product: Node, x: Node, scale: Node) -> Gate | None:
-    members = [product]
-
-    def step(node: Node) -> Node | None:
-        """Past the shapes in front of a node, if nobody else reads what is there."""
-        source = nodes.behind_views(node)
-        at = node
-        while at is not source:
-            members.append(at)
-            at = at.args[0]  # type: ignore[assignment]
-        return source if isinstance(source, Node) and nodes.sole_user(source) else None
-
-    at = step(scale)
-    name = None if at is None else nodes.gate(at)
-    if at is None or name is None:
-        return None
-    members.append(at)
-    expand = _dense(step(nodes.argument(at, "input", 0)), members)
-    between = None if expand is None else step(expand[0])
-    found = None if between is None else nodes.activation(between)
-    if expand is None or between is None or found is None or found.name == "leaky_relu":
-        return None
-    members.append(between)
-    reduce = _dense(step(found.x), members)
-    mean = None if reduce is None else step(reduce[0])
-    if reduce is None or mean is None or nodes.pixels_mean(mean) is not x:
-        return None
-    members.append(mean)
-    layers = (reduce[1:], expand[1:])
-    return Gate(x, layers, found.name, name, tuple(reversed(members)))
-
-
-def _dense(node: Node | None, members: list[Node]) -> tuple[Node, Node, Node | None] | None:
-    """Input, weight and bias of a dense layer, or a pointwise convolution, of single pixels."""
-    if node is None:
-        return None
-    members.append(node)
-    convolution = nodes.convolution(node)
-    if convolution is not None:
-        c = convolution
-        return (c.x, c.weight, c.bias) if c.is_pointwise else None
-    return nodes.linear(node)
-
-
-def _read_by(gate: Gate) -> list[Node]:
-    read = [gate.x, *(node for layer in gate.layers for node in layer)]
-    return [node for node in read if node is not None]

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from lamina.errors import InputError
-from lamina.graph import contest
+from lamina.graph.running import contest
 from lamina.ops.tuning.calibration import conditions
 
 __all__ = ["load_plan", "save_plan"]

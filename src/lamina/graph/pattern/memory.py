@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch.fx import Graph, Node
 
-from lamina.graph.nodes import OURS, argument, op_of
+from lamina.graph.pattern.nodes import OURS, argument, op_of
 
 __all__ = ["Memory", "read_after_writing", "written"]
 

@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
 
-from lamina.graph import contest, report
-from lamina.graph.stretch import Member, Stretch, stretch_of
+from lamina.graph import report
+from lamina.graph.running import contest
+from lamina.graph.running.stretch import Member, Stretch, stretch_of
 from lamina.ops.runtime import native
 from lamina.ops.runtime.recording import Memories, Memory, Recorder
 from lamina.ops.runtime.torch_private import is_static

@@ -1,0 +1,1 @@
+"""What belongs together in a captured graph: nodes by what they compute, groups of them."""
