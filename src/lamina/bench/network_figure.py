@@ -16,7 +16,7 @@ _ROW, _HEAD, _FOOT = 24, 44, 34
 _TITLES = {
     "inference-1": "One image of 224 pixels",
     "inference-16": "16 images of 128 pixels",
-    "training": "A training step, 16 images of 128 pixels",
+    "training": "A training step of 16 images of 128 pixels",
 }
 _MARKS = {
     "lamina-optimize": ("lamina.optimize", "#2563eb"),
@@ -45,7 +45,7 @@ def network_figure(known: dict[str, Any], rows: Sequence[Row]) -> str:
     low, high = min([0.8, *ratios]) / 1.1, max([1.25, *ratios]) * 1.1
     x = svg.Axis(low, high, _LEFT, _RIGHT, log=True)
     parts: list[Html] = []
-    top = 34
+    top = 56
     for case in cases:
         of_case = [row for row in rows if row.case == case]
         parts.append(tag("g", _panel(rows, of_case, x), transform=f"translate(0 {top})"))
@@ -85,7 +85,7 @@ def _panel(rows: Sequence[Row], of_case: Sequence[Row], x: svg.Axis) -> list[Htm
     networks = list(dict.fromkeys(row.network for row in of_case))
     bottom = _HEAD + _ROW * len(networks)
     compiled = any(row.side == "torch-compile" and row.median_ms for row in of_case)
-    title = _TITLES[of_case[0].case] + ("" if compiled else "; PyTorch without its compiler")
+    title = _TITLES[of_case[0].case] + ("" if compiled else "; PyTorch eager")
     parts = [svg.text(16, 24, title, class_="title")]
     for tick in x.ticks(4):
         at = f"{x(tick):.1f}"
@@ -124,10 +124,10 @@ def _mark(side: str, x: float, y: float, said: str) -> Html:
 
 
 def _legend(sides: set[str]) -> list[Html]:
+    shown = [side for side in _MARKS if side in sides]
     parts = []
-    x = 24.0
-    for side, (label, _) in _MARKS.items():
-        if side in sides:
-            parts += [_mark(side, x, 18, label), svg.text(x + 12, 23, label)]
-            x += 30 + 7.2 * len(label)
+    for at, side in enumerate(shown):
+        x, y = 24 + 200 * (at % 3), 18 + 22 * (at // 3)
+        label = _MARKS[side][0]
+        parts += [_mark(side, x, y, label), svg.text(x + 14, y + 5, label)]
     return parts
