@@ -169,6 +169,15 @@ def test_who_watches_sees_every_op(nets):
     assert counts[0] == counts[1] > 0
 
 
+def test_without_kernels_pytorch_computes(nets, monkeypatch):
+    _, plain = nets
+    monkeypatch.setattr(native, "kernels", None)
+    ours, x = lamina.optimize(plain, copy=True), images()
+    for _ in range(4):
+        assert_same(ours, plain, x)
+    assert ours.lamina_report.graphs[0].problem.startswith("kernels ")
+
+
 def test_threads_have_memory_of_their_own(nets):
     ours, _ = nets
     xs = [images() for _ in range(4)]

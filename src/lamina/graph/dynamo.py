@@ -17,6 +17,7 @@ from lamina.graph.recompute import keep_buffers_out
 from lamina.graph.report import Graph, Report, say
 from lamina.graph.rewrite import rewrite, without_dropout
 from lamina.graph.running.runner import Runner
+from lamina.ops.runtime import native
 
 __all__ = ["Backend", "backend"]
 
@@ -64,6 +65,8 @@ class Backend:
 
 def _obstacle(module: GraphModule) -> str | None:
     """Why a graph is left as it is."""
+    if native.kernels is None:
+        return f"kernels {native.reason_for_absence}"
     if torch.is_autocast_enabled("cpu"):
         return "under autocast PyTorch's ops cast, and lamina's kernels are float32"
     for node in module.graph.nodes:

@@ -68,7 +68,7 @@ def _kernels_serve(x: Tensor, *parameters: Tensor | None) -> bool:
     return (
         x.dim() == 4
         and native.serves(*tensors)
-        and (native.runs_directly(tensors) or native.kernels.is_recording())
+        and (native.runs_directly(tensors) or native.is_recording())
         and not torch.is_autocast_enabled("cpu")
         and not (
             torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)

@@ -31,6 +31,7 @@ __all__ = [
     "instruction_set",
     "instruction_sets",
     "is_exporting",
+    "is_recording",
     "is_small",
     "kernels",
     "kinds",
@@ -140,6 +141,11 @@ def runs_directly(tensors: tuple[object, ...]) -> bool:
     return True
 
 
+def is_recording() -> bool:
+    """Whether this thread's calls of kernels are written down, see `recording`."""
+    return kernels is not None and kernels.is_recording()
+
+
 SMALL = 1 << 15
 """Elements below which an image is small: PyTorch's pools and batch normalisation then take less
 than what is around a kernel, Python and autograd. Measured with and without gradients."""
@@ -158,7 +164,7 @@ def is_small(x: Tensor) -> bool:
     size = x.numel()
     if size >= SMALL and (size >= SMALL_CHANNELS_LAST or not is_channels_last(x)):
         return False
-    return not kernels.is_recording()
+    return not is_recording()
 
 
 def sizes_are_known(x: Tensor) -> bool:
