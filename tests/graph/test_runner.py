@@ -67,6 +67,7 @@ def recorded(ours, x):
         ours(x)
     (graph,) = ours.lamina_report.graphs
     assert graph.native >= 2
+    assert f"{graph.native} of them without Python between" in str(ours.lamina_report)
     return ours
 
 

@@ -104,6 +104,8 @@ class Report:
         lines = [self.summary()]
         for graph in self.graphs:
             lines += [f"  {row}" for row in graph.rows]
+            if graph.native:
+                lines.append(f"  {graph.native} of them without Python between")
         return "\n".join(lines)
 
 

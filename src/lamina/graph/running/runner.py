@@ -27,7 +27,7 @@ from lamina.ops.runtime.torch_private import is_static
 
 __all__ = ["Runner"]
 
-_SHAPES = 16  # whose calls a graph remembers; the one that was not called for longest goes first
+_SHAPES = 16  # whose calls a graph remembers; the oldest go first
 
 
 class Runner:
@@ -48,7 +48,7 @@ class Runner:
     def __call__(self, *inputs: Any) -> Any:
         """What the graph computes."""
         varying = [inputs[at] for at in self._varying]
-        if not native.runs_directly(tuple(varying)):
+        if not (_are_known(varying) and native.runs_directly(tuple(varying))):
             return self.module.forward(*inputs)
         key = (*contest.conditions(), *map(_description, varying))
         run = self._known.get(key)
@@ -65,6 +65,11 @@ class Runner:
         self._known[key] = run
         while len(self._known) > _SHAPES:
             self._known.popitem(last=False)
+
+
+def _are_known(values: Sequence[Any]) -> bool:
+    """Whether `_description` says all that a graph's calls may depend on."""
+    return all(isinstance(value, Tensor | int | float) for value in values)
 
 
 def _description(value: Any) -> Any:
