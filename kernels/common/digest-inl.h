@@ -27,7 +27,7 @@ inline Digest digest_of_chunk(const float* data, int64_t count) {
     return (WordVector)(some == lanes ? load(from) : load_partial(from, some));
   };
   WordVector first[digest_streams], second[digest_streams];
-  for (int s = 0; s < digest_streams; ++s) first[s] = second[s] = WordVector{} + 1;
+  for (int s = 0; s < digest_streams; ++s) first[s] = second[s] = WordVector{} + 1u;
   constexpr int64_t step = digest_streams * lanes;
   int64_t at = 0;
   for (; at + step <= count; at += step)
