@@ -101,7 +101,7 @@ def by_reshape(x, groups):
 
 def other_axes(x, groups):
     n, c, h, w = x.shape
-    return x.view(n, groups, c // groups, h, w).transpose(1, 2).reshape(n, c, w, h)
+    return x.view(n, groups, c // groups, h, w).transpose(1, 2).reshape(n, c, w, h).transpose(2, 3)
 
 
 @pytest.mark.parametrize(("shuffle", "is_known"), [(by_view, 1), (by_reshape, 1), (other_axes, 0)])
@@ -113,7 +113,7 @@ def test_shuffled_channels_stay_innermost(shuffle, is_known) -> None:
     torch.manual_seed(0)
     plain = Shuffled(None)
     ours = optimize(plain, copy=True)
-    x = torch.randn(2, 4, 9, 9)
+    x = torch.randn(2, 4, 9, 8)
     assert_agree(ours, plain, x, kinks=1e-4)
     with torch.no_grad():
         for _ in range(3):
