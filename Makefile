@@ -109,7 +109,7 @@ kernels-syntax: $(VENV)/.tools
 
 # Processes side by side, a file of tests in one: where threads spin while they wait, a second busy
 # process makes both many times as slow.
-SIDE_BY_SIDE := PYTHONHASHSEED=0 OMP_WAIT_POLICY=passive OMP_NUM_THREADS=2 $(BIN)/python -m pytest -n auto --dist loadfile
+SIDE_BY_SIDE := PYTHONHASHSEED=0 OMP_WAIT_POLICY=passive OMP_NUM_THREADS=2 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test: lint kernels-test build/.native
 	$(SIDE_BY_SIDE) -m "not slow"
