@@ -31,6 +31,11 @@ inline constexpr const char* tensor_type<uint8_t> = "ByteTensor";
 template <>
 inline constexpr const char* tensor_type<uint32_t> = "IntTensor";
 
+// Where a PyTorch tensor of whatever type begins.
+struct Address {
+  char* data = nullptr;
+};
+
 using Unlocked = nanobind::call_guard<nanobind::gil_scoped_release>;
 
 // How many tensors this thread has handed to functions of this module.
@@ -72,6 +77,25 @@ struct type_caster<lamina::Elements<T>> {
     }
     value.data = static_cast<T*>(PyLong_AsVoidPtr(address.ptr()));
     ++lamina::tensors_handed;
+    return true;
+  }
+};
+
+template <>
+struct type_caster<lamina::Address> {
+  NB_TYPE_CASTER(lamina::Address, const_name("torch.Tensor"))
+
+  bool from_python(handle source, uint8_t, cleanup_list*) noexcept {
+    static PyObject* const type = module_::import_("torch").attr("Tensor").inc_ref().ptr();
+    static PyObject* const data_ptr = PyUnicode_InternFromString("data_ptr");
+    object address;
+    if (PyObject_IsInstance(source.ptr(), type) == 1)
+      address = steal(PyObject_CallMethodNoArgs(source.ptr(), data_ptr));
+    if (!address.is_valid()) {
+      PyErr_Clear();
+      return false;
+    }
+    value.data = static_cast<char*>(PyLong_AsVoidPtr(address.ptr()));
     return true;
   }
 };

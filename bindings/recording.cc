@@ -61,11 +61,11 @@ class Program {
     if (wanted != places_.size()) throw std::invalid_argument("a place for each tensor");
   }
 
-  void run(const std::vector<uintptr_t>& addresses) const {
-    if (addresses.size() + 1 < bases_) throw std::invalid_argument("an address for each base");
+  void run(const std::vector<Address>& tensors) const {
+    if (tensors.size() + 1 < bases_) throw std::invalid_argument("a tensor for each base");
     Arena arena(bytes_);
     std::vector<char*> bases = {arena.data()};
-    for (uintptr_t address : addresses) bases.push_back(reinterpret_cast<char*>(address));
+    for (const Address& tensor : tensors) bases.push_back(tensor.data);
     const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
     size_t at = 0;
     for (size_t call = 0; call < calls_.size(); ++call) {
@@ -108,7 +108,7 @@ void bind_recording(nb::module_& module) {
   nb::class_<Program>(module, "Program")
       .def(nb::init<Calls, const std::vector<std::pair<size_t, int64_t>>&, uint64_t>(), "calls"_a,
            "places"_a, "arena_bytes"_a)
-      .def("run", &Program::run, "addresses"_a, Unlocked());
+      .def("run", &Program::run, "tensors"_a, Unlocked());
   module.def("recording_begin", &Recording::begin);
   module.def("is_recording", [] { return Recording::current() != nullptr; });
   // None where a function ran that no recording writes down.

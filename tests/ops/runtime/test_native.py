@@ -185,5 +185,6 @@ def test_the_checked_in_stub_is_the_modules():
         pytest.skip("no compiler")
     lines = Path(native.kernels.__file__).with_name("_native.pyi").read_text().splitlines()
     declared = {line.split("(")[0][4:] for line in lines if line.startswith("def ")}
+    declared |= {line.rstrip(":")[6:] for line in lines if line.startswith("class ")}
     present = {name for name in dir(native.kernels) if not name.startswith("_")}
     assert declared == present

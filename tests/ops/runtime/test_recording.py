@@ -63,7 +63,7 @@ class TestRecorder:
         run = compiled(calls, Memories(known), ["x", "w", y.data_ptr()])
         other = torch.randn_like(x)
         result = torch.empty_strided(y.shape, y.stride())
-        run([tensor.data_ptr() for tensor in (other, weight, result)])
+        run([other, weight, result])
         assert torch.equal(result, twice(other))
 
     @pytest.mark.parametrize(
@@ -95,9 +95,11 @@ class TestRecorder:
         weight = torch.ones(4, 8, 1, 1)
         assert replay(lambda x: ops.conv2d(x, weight), (torch.ones(1, 8, 40, 40),)) is None
 
-    def test_too_few_addresses_are_refused(self) -> None:
+    def test_too_few_tensors_are_refused(self) -> None:
         x = torch.ones(1, 8, 4, 4)
         _, calls = Recorder().record(lambda: native.kernels.activation_forward(1, x, 128, 0.0, x))
         run = compiled(calls, Memories([Memory.of(x, "x")]), ["x"])
-        with pytest.raises(ValueError, match="an address for each base"):
+        with pytest.raises(ValueError, match="a tensor for each base"):
             run([])
+        with pytest.raises(TypeError):
+            run([x.data_ptr()])

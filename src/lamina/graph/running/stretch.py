@@ -59,7 +59,7 @@ class Stretch:
         checked: sizes and strides of those inputs that nothing else holds to what they were.
         made: examples of the tensors that it makes.
         views: the outputs, over inputs and what is made.
-        run: the kernels, from the addresses of both.
+        run: the kernels, of both.
         plainly: the same nodes one after the other.
     """
 
@@ -68,7 +68,7 @@ class Stretch:
     checked: tuple[tuple[int, tuple[int, ...], tuple[int, ...]], ...]
     made: tuple[tuple[tuple[int, ...], tuple[int, ...], torch.dtype], ...]
     views: tuple[_View, ...]
-    run: Callable[[list[int]], None]
+    run: Callable[[Sequence[Tensor]], None]
     plainly: GraphModule
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -79,7 +79,7 @@ class Stretch:
                 return outputs
         made = [memory.empty_strided(*description) for description in self.made]
         own = (*tensors, *made)
-        self.run([tensor.data_ptr() for tensor in own])
+        self.run(own)
         return tuple([view.of(own) for view in self.views])
 
 

@@ -143,7 +143,8 @@ def runs_directly(tensors: tuple[object, ...]) -> bool:
 
 def is_recording() -> bool:
     """Whether this thread's calls of kernels are written down, see `recording`."""
-    return kernels is not None and kernels.is_recording()
+    # A compiler's own run is recorded by nobody, and it could not follow the question.
+    return not torch.compiler.is_compiling() and kernels is not None and kernels.is_recording()
 
 
 SMALL = 1 << 15

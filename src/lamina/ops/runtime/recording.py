@@ -123,13 +123,13 @@ class Memories:
 
 def compiled(
     calls: Calls, memories: Memories, external: Sequence[Any]
-) -> Callable[[list[int]], None]:
-    """Calls as one function of addresses.
+) -> Callable[[Sequence[Tensor]], None]:
+    """Calls as one function of tensors.
 
     Args:
         calls: that were recorded.
         memories: that should hold every address of theirs.
-        external: whose addresses the function takes, in its order; what is in none of these lies in
+        external: whose tensors the function takes, in its order; what is in none of these lies in
             an arena of the function's own.
 
     Raises:
@@ -155,7 +155,7 @@ def compiled(
         for memory, offset in found
     ]
     program = native.kernels.Program(calls, places, size)
-    run: Callable[[list[int]], None] = program.run
+    run: Callable[[Sequence[Tensor]], None] = program.run
     return run
 
 
@@ -178,8 +178,7 @@ def replay(function: Callable[..., Any], arguments: Sequence[Any]) -> Callable[[
         run = compiled(calls, Memories((*given, *made)), range(len(tensors)))
     except ValueError:
         return None
-    addresses = [tensor.data_ptr() for tensor in tensors]
-    return lambda: run(addresses)
+    return lambda: run(tensors)
 
 
 Key = TypeVar("Key", bound=Hashable)
