@@ -170,6 +170,18 @@ def test_who_watches_sees_every_op(nets):
     assert counts[0] == counts[1] > 0
 
 
+def test_small_images_are_the_same_bit_for_bit_in_every_call(small_calls):
+    """In eager calls they go to PyTorch's ops, whose rounding is another."""
+    torch.manual_seed(0)
+    layers = [nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 1), nn.AvgPool2d(3, 2, 1), nn.SiLU()]
+    plain = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1)).eval()
+    nn.init.normal_(plain[0].running_mean)
+    ours, x = lamina.optimize(plain, copy=True), torch.randn(2, 8, 9, 9)
+    first, *later = (ours(x) for _ in range(4))
+    assert all(torch.equal(first, y) for y in later)
+    torch.testing.assert_close(first, plain(x), rtol=1e-5, atol=1e-6)
+
+
 def test_without_kernels_pytorch_computes(nets, monkeypatch):
     _, plain = nets
     monkeypatch.setattr(native, "kernels", None)

@@ -8,7 +8,10 @@ compiles or watches. Everything else goes to PyTorch's own ops: slower, never wr
 from __future__ import annotations
 
 import importlib
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch  # first: the kernels are linked against the OpenMP runtime that it loads
@@ -34,8 +37,10 @@ __all__ = [
     "is_recording",
     "is_small",
     "kernels",
+    "kernels_for_small",
     "kinds",
     "lanes",
+    "prefers_kernels",
     "reason_for_absence",
     "runs_directly",
     "serves",
@@ -141,6 +146,33 @@ def runs_directly(tensors: tuple[object, ...]) -> bool:
     return True
 
 
+class _Thread(threading.local):
+    """What a thread is at."""
+
+    prefers_kernels = False
+
+
+_thread = _Thread()
+
+
+def prefers_kernels() -> bool:
+    """Whether this thread's small images go to kernels, too: see `kernels_for_small`."""
+    return _thread.prefers_kernels
+
+
+@contextmanager
+def kernels_for_small() -> Iterator[None]:
+    """Have small images go to kernels: where calls are recorded, now or next time.
+
+    Then the calls before and after a recording compute the same bit for bit.
+    """
+    before, _thread.prefers_kernels = _thread.prefers_kernels, True
+    try:
+        yield
+    finally:
+        _thread.prefers_kernels = before
+
+
 def is_recording() -> bool:
     """Whether this thread's calls of kernels are written down, see `recording`."""
     # A compiler's own run is recorded by nobody, and it could not follow the question.
@@ -158,14 +190,14 @@ SMALL_CHANNELS_LAST = 1 << 16
 def is_small(x: Tensor) -> bool:
     """Whether one op of PyTorch's takes less for ``x``, whatever a kernel does.
 
-    Not where calls are recorded: what is around a kernel then is done once.
+    Not under `kernels_for_small`: what is around a kernel is then done once.
     """
     if not sizes_are_known(x):
         return False
     size = x.numel()
     if size >= SMALL and (size >= SMALL_CHANNELS_LAST or not is_channels_last(x)):
         return False
-    return not is_recording()
+    return not prefers_kernels()
 
 
 def sizes_are_known(x: Tensor) -> bool:

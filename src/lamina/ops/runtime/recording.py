@@ -47,7 +47,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._obstacle = False
         native.kernels.recording_begin()
         try:
-            with self:
+            with native.kernels_for_small(), self:
                 result = function()
         finally:
             calls = native.kernels.recording_end()

@@ -20,7 +20,7 @@ from torch import (
 )
 from torch.compiler import is_compiling, is_exporting
 
-from lamina.ops.runtime.native import PLAIN
+from lamina.ops.runtime.native import PLAIN, prefers_kernels
 from lamina.ops.runtime.numerics import get_numerics
 from lamina.ops.runtime.torch_private import (
     differentiates_forward,
@@ -111,6 +111,7 @@ def _key(tensors: Tensors, settings: Settings) -> Hashable:
         is_autocast_enabled("cpu"),
         get_numerics(),
         calibration.in_force(threads),
+        prefers_kernels(),
     ]
     for tensor in tensors:  # no function: this is most of what a small call of ours costs
         if tensor is None:
