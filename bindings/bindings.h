@@ -56,6 +56,23 @@ void bind_separable_conv2d(nanobind::module_& module);
 
 namespace nanobind::detail {
 
+// Where a tensor's elements begin, null where it is empty; false for what is no instance of the
+// type, or has no memory, as tracers' tensors have none.
+template <typename T>
+bool take_address(handle tensor, PyObject* type, T*& to) noexcept {
+  static PyObject* const data_ptr = PyUnicode_InternFromString("data_ptr");
+  object address;
+  if (PyObject_IsInstance(tensor.ptr(), type) == 1)
+    address = steal(PyObject_CallMethodNoArgs(tensor.ptr(), data_ptr));
+  if (!address.is_valid()) {
+    PyErr_Clear();
+    return false;
+  }
+  to = static_cast<T*>(PyLong_AsVoidPtr(address.ptr()));
+  return true;
+}
+
+// Types of PyTorch's are held for the life of the process, as PyTorch is.
 template <typename T>
 struct type_caster<lamina::Elements<T>> {
   NB_TYPE_CASTER(lamina::Elements<T>, const_name("torch.Tensor"))
@@ -63,19 +80,9 @@ struct type_caster<lamina::Elements<T>> {
   bool from_python(handle source, uint8_t, cleanup_list*) noexcept {
     if (source.is_none())
       return true;  // it comes as far as this where an argument's .none() lets it
-    // For the life of the process, as PyTorch is.
     static PyObject* const type =
         module_::import_("torch").attr(lamina::tensor_type<T>).inc_ref().ptr();
-    static PyObject* const data_ptr = PyUnicode_InternFromString("data_ptr");
-    object address;
-    // A tensor without memory, as tracers use, answers by an error.
-    if (PyObject_IsInstance(source.ptr(), type) == 1)
-      address = steal(PyObject_CallMethodNoArgs(source.ptr(), data_ptr));
-    if (!address.is_valid()) {
-      PyErr_Clear();
-      return false;
-    }
-    value.data = static_cast<T*>(PyLong_AsVoidPtr(address.ptr()));
+    if (!take_address(source, type, value.data)) return false;
     ++lamina::tensors_handed;
     return true;
   }
@@ -87,16 +94,7 @@ struct type_caster<lamina::Address> {
 
   bool from_python(handle source, uint8_t, cleanup_list*) noexcept {
     static PyObject* const type = module_::import_("torch").attr("Tensor").inc_ref().ptr();
-    static PyObject* const data_ptr = PyUnicode_InternFromString("data_ptr");
-    object address;
-    if (PyObject_IsInstance(source.ptr(), type) == 1)
-      address = steal(PyObject_CallMethodNoArgs(source.ptr(), data_ptr));
-    if (!address.is_valid()) {
-      PyErr_Clear();
-      return false;
-    }
-    value.data = static_cast<char*>(PyLong_AsVoidPtr(address.ptr()));
-    return true;
+    return take_address(source, type, value.data);
   }
 };
 

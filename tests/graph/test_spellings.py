@@ -146,7 +146,7 @@ class Flattened(Squeezed):
         n, c = x.shape[:2]
         z = F.adaptive_avg_pool2d(x, 1).view(n, c)
         z = self.gate(self.fc2(self.activation(self.fc1(z)))).view(n, c, 1, 1)
-        return x * z.expand_as(x) if self.activation is None else x * z
+        return x * z
 
 
 GATES = [torch.sigmoid, F.hardsigmoid, lambda x: F.relu6(x + 3) / 6, nn.Sigmoid()]

@@ -124,7 +124,7 @@ def stretch_of(
         inputs,
         tuple(member.node for member in outputs),
         tuple(checked),
-        tuple((tuple(t.shape), t.stride(), t.dtype) for t in map(_tensor_of, made)),
+        tuple((tuple(t.shape), t.stride(), t.dtype) for t in (one.tensor for one in made)),
         tuple(
             _View(
                 bases.index(f.base),
@@ -145,10 +145,6 @@ class _Made:
     """Memory that a member asked for."""
 
     tensor: Tensor
-
-
-def _tensor_of(made: _Made) -> Tensor:
-    return made.tensor
 
 
 def _tensors_read(member: Member, values: dict[Node, Any], inside: set[Node]) -> Iterator[Node]:
