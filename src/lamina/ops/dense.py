@@ -124,9 +124,21 @@ def _strides(weight: Tensor) -> tuple[int, int, int, int]:
 
 
 def _kernel(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    problem = _problem(x.shape[0], weight, "forward")
-    if not choice.beats_matrix_product(problem):
+    if not choice.beats_matrix_product(_problem(x.shape[0], weight, "forward")):
         return F.linear(x, weight, bias)
+    return product(x, weight, bias)
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str = "none") -> Tensor:
+    """activation(x times the weight + bias) by the kernel, whatever PyTorch's would take.
+
+    Args:
+        x: (rows, in_features).
+        weight: (out_features, in_features).
+        bias: (out_features,).
+        activation: a kernel's name.
+    """
+    problem = _problem(x.shape[0], weight, "forward")
     results, features = weight.shape
     y = memory.empty((x.shape[0], results), x)
     native.kernels.conv2d_forward(
@@ -141,8 +153,8 @@ def _kernel(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         None,
         0.0,
         *kernels.geometry(problem),
-        0,
-        0.0,
+        native.ACTIVATIONS.index(activation),
+        0.01,  # leaky_relu's slope
         y,
     )
     return y

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lamina.ops.activation import FUNCTIONS
 from lamina.ops.activation import activation as activate
-from lamina.ops.dense import linear
+from lamina.ops.dense import linear, product
 from lamina.ops.pool2d.op import global_avg_pool2d
 from lamina.ops.runtime import boundary, checks, layout, memory, native
 
@@ -91,36 +91,10 @@ def _by_kernels(
     means = x.new_empty(images, channels)
     shape = (images, channels, height * width, channels_last)
     native.kernels.pool2d_global_average(x, *shape, means)
-    hidden = _product(means, reduce_weight, reduce_bias, activation)
-    scale = _product(hidden, expand_weight, expand_bias, "none")
+    hidden = product(means, reduce_weight.flatten(1), reduce_bias, activation)
+    scale = product(hidden, expand_weight.flatten(1), expand_bias)
     function = FUNCTIONS.index(gate)
     native.kernels.activation_forward(function, scale, scale.numel(), 0.0, scale)
     y = memory.empty(x.shape, x, channels_last=channels_last)
     native.kernels.dropout_scale(x, scale, *shape, y)
-    return y
-
-
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
-    """(N, S) of (N, C), as a convolution of images of one pixel."""
-    (images, inputs), outputs = x.shape, weight.shape[0]
-    y = x.new_empty(images, outputs)
-    weight = boundary.row_major(weight.flatten(1), "squeeze_excite: weight", (outputs, inputs))
-    one = (1, 1)
-    native.kernels.conv2d_forward(
-        "direct",
-        x,
-        weight,
-        (inputs, 1, inputs, inputs),
-        None,
-        boundary.vector(bias, "squeeze_excite: bias", outputs),
-        None,
-        None,
-        None,
-        0.0,
-        (images, inputs, outputs, 1),
-        *(one, one, one, one, (0, 0), one),
-        native.ACTIVATIONS.index(activation),
-        0.01,
-        y,
-    )
     return y
