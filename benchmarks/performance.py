@@ -2,26 +2,30 @@
 
     lamina bench layers --json benchmarks/results/layers.json
     lamina bench networks --peers PYTHON --json benchmarks/results/networks.json
+    python benchmarks/zoo.py --json benchmarks/results/zoo.json
     python benchmarks/performance.py
 
 A table stands between ``<!-- rows: KIND KIND ... -->`` and ``<!-- end -->``, what it was measured
 on between ``<!-- facts -->`` and ``<!-- end -->``. Between ``<!-- goals: KIND KIND ... -->`` and
 ``<!-- end -->`` stands what was aimed at, beside what these rows and those of a wider processor
 reach. Between ``<!-- networks -->`` and ``<!-- end -->`` stand whole networks, which
-``docs/images/networks.svg`` shows too.
+``docs/images/networks.svg`` shows too; between ``<!-- zoo -->`` and ``<!-- end -->`` those of other
+people's, which ``docs/images/zoo.svg`` shows.
 """
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 from lamina.bench import layer_rows, network_rows
 from lamina.bench.layer_rows import Row
 from lamina.bench.network_cases import RUNTIMES, TORCH
-from lamina.bench.network_figure import network_figure
+from lamina.bench.network_figure import network_figure, zoo_figure
 from lamina.report.table import Column, Table, to_markdown
 from lamina.theory.limits import Machine
 
@@ -31,6 +35,8 @@ WIDER = ROOT / "benchmarks/results/zen5.json"  # of a processor with twice the p
 NETWORKS = ROOT / "benchmarks/results/networks.json"
 PAGE = ROOT / "docs/performance.md"
 FIGURE = ROOT / "docs/images/networks.svg"
+ZOO = ROOT / "benchmarks/results/zoo.json"
+ZOO_FIGURE = ROOT / "docs/images/zoo.svg"
 
 _SMALL_CALL = [1, 8, 8, 8]  # measures what a call costs, not a kernel
 
@@ -99,9 +105,9 @@ GOALS = [
 ]
 
 
-def render(page: str, results: str, wider: str, networks: str) -> str:
+def render(page: str, results: str, wider: str, networks: str, zoo: str) -> str:
     """The page with its tables and facts made of the results, those of a wider processor beside."""
-    page = _with_networks(page, networks)
+    page = _with_zoo(_with_networks(page, networks), zoo)
     facts, rows = layer_rows.from_json(results)
     _, wider_rows = layer_rows.from_json(wider)
     machine = Machine(facts["peak_flops"], facts["bandwidth"])
@@ -135,6 +141,37 @@ def _with_networks(page: str, networks: str) -> str:
     tables = (to_markdown(network_rows.means_table(rows)), to_markdown(_networks(rows)))
     shown = "\n\n".join(("<!-- networks -->", *tables, f"Measured on: {said}.", "<!-- end -->"))
     return re.sub(r"<!-- networks -->.*?<!-- end -->", lambda _: shown, page, flags=re.DOTALL)
+
+
+def zoo_of(text: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The facts and the rows of `benchmarks/zoo.py`."""
+    known = json.loads(text)
+    return known, known.pop("rows")
+
+
+def _with_zoo(page: str, zoo: str) -> str:
+    _, rows = zoo_of(zoo)
+    shown = []
+    for case in dict.fromkeys(row["case"] for row in rows):
+        ratios = [row["ratio"] for row in rows if row["case"] == case]
+        shown.append(
+            {
+                "case": case,
+                "networks": len(ratios),
+                "mean": geometric_mean(ratios),
+                "low": min(ratios),
+                "high": max(ratios),
+            }
+        )
+    columns = (
+        Column("case", "case"),
+        Column("networks", "networks", align="right"),
+        Column("mean", "geometric mean", "{:.2f}×".format, "right"),
+        Column("low", "lowest", "{:.2f}×".format, "right"),
+        Column("high", "highest", "{:.2f}×".format, "right"),
+    )
+    table = f"<!-- zoo -->\n{to_markdown(Table(columns, shown))}\n<!-- end -->"
+    return re.sub(r"<!-- zoo -->.*?<!-- end -->", lambda _: table, page, flags=re.DOTALL)
 
 
 def _networks(rows: list[network_rows.Row]) -> Table:
@@ -218,6 +255,7 @@ def _facts(facts: dict[str, Any]) -> Table:
 
 
 if __name__ == "__main__":
-    networks = NETWORKS.read_text()
-    PAGE.write_text(render(PAGE.read_text(), RESULTS.read_text(), WIDER.read_text(), networks))
-    FIGURE.write_text(network_figure(*network_rows.from_json(networks)))
+    files = [file.read_text() for file in (PAGE, RESULTS, WIDER, NETWORKS, ZOO)]
+    PAGE.write_text(render(*files))
+    FIGURE.write_text(network_figure(*network_rows.from_json(files[3])))
+    ZOO_FIGURE.write_text(zoo_figure(*zoo_of(files[4])))

@@ -226,7 +226,8 @@ def tables(rows: list[dict]) -> list[Table]:
         mean = geometric_mean(ratios) if ratios else None
         means.append({"case": case, "networks": len(ratios), "ratio": mean})
     head = Column("case", "geometric means"), Column("networks", "networks", align="right")
-    return [Table(columns, rows), Table((*head, columns[8]), means)]
+    ratio = next(column for column in columns if column.key == "ratio")
+    return [Table(columns, rows), Table((*head, ratio), means)]
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import torch
 
 from lamina.bench import benchmark, layer_rows, network_rows
 from lamina.bench.cases import SHAPES, cases
-from lamina.bench.network_figure import network_figure
+from lamina.bench.network_figure import network_figure, zoo_figure
 from lamina.theory.limits import Machine
 
 ROOT = Path(__file__).parents[2]
@@ -85,10 +85,11 @@ def test_an_unknown_kind_is_one_line():
 def test_the_page_shows_the_results_that_are_checked_in():
     performance = runpy.run_path(str(ROOT / "benchmarks/performance.py"))
     page = performance["PAGE"].read_text()
-    files = [performance[name].read_text() for name in ("RESULTS", "WIDER", "NETWORKS")]
+    files = [performance[name].read_text() for name in ("RESULTS", "WIDER", "NETWORKS", "ZOO")]
     assert performance["render"](page, *files) == page
-    networks = network_rows.from_json(files[-1])
+    networks, zoo = network_rows.from_json(files[2]), performance["zoo_of"](files[3])
     assert performance["FIGURE"].read_text() == network_figure(*networks)
+    assert performance["ZOO_FIGURE"].read_text() == zoo_figure(*zoo)
 
 
 def test_a_goal_counts_the_rows_that_reach_it():

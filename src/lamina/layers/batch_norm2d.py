@@ -11,9 +11,11 @@ Renormalization" (2017), algorithm 1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import torch
@@ -22,9 +24,31 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from lamina import ops
+from lamina.ops.activation import activation_epilogue
 from lamina.theory import batch_norm2d as theory
 from lamina.theory.cost import Cost
 from lamina.theory.validation import finite, rate
+
+
+class Activation(NamedTuple):
+    """What else a call computes: a name in `ops.batch_norm`, or None; the slope of leaky_relu."""
+
+    name: str | None = None
+    negative_slope: float = 0.01
+
+
+_LINEAR = Activation()
+_activation = ContextVar("_activation", default=_LINEAR)
+
+
+@contextmanager
+def activating(activation: Activation) -> Iterator[None]:
+    """Have a `BatchNormalization` that is called meanwhile activate its output in the same pass."""
+    before = _activation.set(activation)
+    try:
+        yield
+    finally:
+        _activation.reset(before)
 
 
 @keras.saving.register_keras_serializable(package="lamina")
@@ -107,6 +131,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
             outputs = self._normalize(x, training=True)
         else:
             outputs = self._normalize_by(x, *self._moments(x, mask, synchronized))
+            activation = _activation.get()
+            if activation.name is not None:
+                outputs = activation_epilogue(outputs, activation.name, activation.negative_slope)
         return outputs.to(getattr(torch, self.compute_dtype))
 
     def _normalize(self, x: Tensor, *, training: bool) -> Tensor:
@@ -116,6 +143,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
             # The op moves them in place; Keras's variables are changed by `assign` alone, which
             # a stateless scope redirects.
             mean, variance = mean.clone(), variance.clone()
+        activation = _activation.get()
         axis = self.axis % x.dim()  # PyTorch's older exporter to ONNX passes a negative one on
         outputs = ops.batch_norm(
             x.movedim(axis, 1),
@@ -127,6 +155,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
             momentum=1 - self.momentum,
             eps=self.epsilon,
             unbiased=False,
+            activation=activation.name,
+            negative_slope=activation.negative_slope,
         )
         if training:
             self.moving_mean.assign(mean)

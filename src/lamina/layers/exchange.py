@@ -13,6 +13,7 @@ from lamina.layers.conv2d import Conv2D, PointwiseConv2D
 from lamina.layers.dense import Dense
 from lamina.layers.depthwise_conv2d import DepthwiseConv2D
 from lamina.layers.dropout import Dropout, DropPath, SpatialDropout2D
+from lamina.layers.fusion import fuse_pairs, part_pairs
 from lamina.layers.pool2d import (
     AdaptiveAveragePooling2D,
     AdaptiveMaxPooling2D,
@@ -61,7 +62,8 @@ def from_keras(model: Model) -> Model:
 
     A layer changes its class and stays the same object, nested, shared and wrapped ones too, with
     its weights, its configuration and its seed; a compiled model stays compiled, with its
-    optimizer. What has no equal in lamina.layers, and subclasses of Keras's layers, stay.
+    optimizer. What has no equal in lamina.layers, and subclasses of Keras's layers, stay. Where an
+    activation follows a batch normalisation in a functional or sequential model, both run as one.
 
     Args:
         model: a Keras model or layer, or a torch module that holds some.
@@ -75,7 +77,11 @@ def from_keras(model: Model) -> Model:
         >>> [type(layer).__module__ for layer in model.layers]
         ['lamina.layers.conv2d', 'keras.src.layers.activations.relu']
     """
-    _exchange(layers_of(model), OURS)
+    layers = layers_of(model)
+    _exchange(layers, OURS)
+    for layer in layers:
+        if isinstance(layer, keras.Model):
+            fuse_pairs(layer)
     return model
 
 
@@ -109,6 +115,9 @@ def to_keras(model: Model) -> Model:
     for layer in layers:
         if problem := _inexpressible(layer):
             raise ValueError(f"restore: layer {layer.path or layer.name!r} {problem}")
+    for layer in layers:
+        if isinstance(layer, keras.Model):
+            part_pairs(layer)
     _exchange(layers, PLAIN)
     return model
 

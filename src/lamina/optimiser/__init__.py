@@ -84,13 +84,23 @@ def optimize(model: Model, *, copy: bool = False) -> Model:
 def _exchanged(model: torch.nn.Module) -> Graph:
     """Its Keras layers are ours from now on; which, and which stay."""
     from lamina.layers.exchange import from_keras, layers_of
+    from lamina.layers.fusion import pairs_of
 
     from_keras(model)
+    layers = layers_of(model)
+    activated = {
+        id(pair.norm): f" + {pair.what.name}"
+        for layer in layers
+        if hasattr(layer, "layers")
+        for pair in pairs_of(layer)
+    }
     rows = []
-    for layer in layers_of(model):
+    for layer in layers:
         kind = type(layer)
         if kind.__module__.startswith("lamina."):
-            rows.append(Row(layer.name, kind.__name__, f"lamina.layers.{kind.__name__}"))
+            what = kind.__name__ + activated.get(id(layer), "")
+            fused = 1 + (id(layer) in activated)
+            rows.append(Row(layer.name, what, f"lamina.layers.{kind.__name__}", fused=fused))
         elif not hasattr(layer, "layers") and layer.weights:
             note = "lamina.layers has none, or it is a subclass of Keras's layer"
             rows.append(Row(layer.name, kind.__name__, f"torch.{kind.__name__}", note))
