@@ -227,6 +227,34 @@ def test_double_backward_of_a_bias_without_a_weight(dtype, training):
     torch.testing.assert_close(second, torch.ones_like(dy))
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("activation", ["silu", "hardswish"])
+@pytest.mark.parametrize("images", [1, 2])
+def test_double_backward_of_channels_last_and_a_gradient_that_is_not(images, activation, training):
+    x, dy = torch.randn(images, 8, 5, 9), torch.randn(images, 8, 5, 9)
+    weight, bias = torch.rand(8) + 0.5, torch.randn(8)
+    statistics = torch.zeros(8), torch.ones(8)
+
+    def second(function, x, dy, *vectors):
+        mean, variance, weight, bias = (vector.to(x.dtype) for vector in vectors)
+        bias = bias.detach().requires_grad_()
+        y = function(x, mean, variance, weight, bias)
+        (gradient,) = torch.autograd.grad(y, bias, dy, create_graph=True)
+        return torch.autograd.grad(gradient.square().sum(), bias)[0]
+
+    def ours(*tensors):
+        return ops.batch_norm(*tensors, training=training, activation=activation)
+
+    def torchs(*tensors):
+        return getattr(F, activation)(F.batch_norm(*tensors, training=training))
+
+    vectors = (*statistics, weight, bias)
+    images_last = x.contiguous(memory_format=torch.channels_last)
+    found = second(ours, images_last, dy, *vectors)
+    truth = second(torchs, x.double(), dy.double(), *vectors)
+    assert_as_good_as_torch(found, second(torchs, x, dy, *vectors), truth, "second derivative")
+
+
 def test_function_transforms_take_pytorchs_route():
     x = torch.randn(2, 4, 3, 5, 5)
 

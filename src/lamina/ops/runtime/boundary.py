@@ -144,12 +144,14 @@ def as_in(x: Tensor, what: str, shape: Sequence[int], strides: tuple[int, ...]) 
 
 
 def laid_out(x: Tensor, strides: tuple[int, ...]) -> Tensor:
-    """A result with the strides of a dense tensor of its shape.
+    """A result with the strides of a dense tensor of its shape, and no view of another tensor.
+
+    What autograd does not know to have a gradient, it lets no view of be changed in place.
 
     Example:
         >>> laid_out(torch.ones(2, 3), (1, 2)).stride()
         (1, 2)
     """
     if x.stride() == strides:
-        return x
+        return x.data if x._is_view() else x
     return torch.empty_strided(x.shape, strides, dtype=x.dtype, device=x.device).copy_(x)

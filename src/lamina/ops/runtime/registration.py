@@ -308,8 +308,11 @@ def differentiable_gradients(
     needs no gradient, which may be all of them.
     """
     with torch.enable_grad():
-        # Views: two inputs may be one tensor, and each is owed its own gradient.
-        aliases = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
+        # Two inputs may be one tensor, and each is owed its own gradient. No `view_as`: the step
+        # from image to image becomes another where there is one image, and PyTorch's gradients of
+        # batch normalisation then are wrong for channels-last.
+        alias = torch.ops.aten.alias.default
+        aliases = [None if tensor is None else alias(tensor) for tensor in inputs]
         output = function(*aliases)
     wanted = [alias for alias in aliases if alias is not None and alias.requires_grad]
     if not wanted:
