@@ -273,10 +273,15 @@ def batch_norm(rng: Random) -> Call:
         tensors = (t.get(name) for name in ("mean", "variance", "weight", "bias"))
         return function(t["x"], *tensors, training)
 
+    def peer(t: Tensors) -> Tensor:
+        # PyTorch's second derivative forgets a bias that has no weight beside it.
+        weight = {} if "weight" in t or "bias" not in t else {"weight": torch.ones_like(t["bias"])}
+        return ACTIVATION[activation](normalize(F.batch_norm, {**t, **weight}))
+
     return Call(
         present(x=x, weight=vector(rng, channels), bias=vector(rng, channels), **statistics),
         lambda t: normalize(lambda *a: ops.batch_norm(*a, activation=activation), t),
-        lambda t: ACTIVATION[activation](normalize(F.batch_norm, t)),
+        peer,
         vectors=("weight", "bias", "mean", "variance"),
         constants=("mean", "variance"),
     )

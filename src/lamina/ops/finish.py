@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lamina.ops.activation import activation_epilogue
 from lamina.ops.runtime import boundary
+from lamina.ops.runtime.checks import check_vector
 from lamina.theory.activation import activation_named
 from lamina.theory.cost import Cost
 
@@ -82,7 +83,8 @@ def apply_finish(z: Tensor, finish: Finish, in_place: bool = False) -> Tensor:
         in_place: whether the result may take their memory.
 
     Raises:
-        ValueError: an addend of another shape, or a mean without a variance.
+        ValueError: an addend of another shape, a vector of another length than there are channels,
+            or a mean without a variance.
 
     Example:
         >>> below = Finish(shift=torch.tensor([-3.0]), activation="relu")
@@ -90,6 +92,8 @@ def apply_finish(z: Tensor, finish: Finish, in_place: bool = False) -> Tensor:
         tensor([[[[0., 0.]]]])
     """
     _check_statistics(finish.mean, finish.variance, "finish")
+    for what, vector in zip(("scale", "bias", "mean", "variance"), finish.parameters, strict=True):
+        check_vector(vector, "finish", what, z.shape[1])
     scale, shift = finish.scale, finish.shift
     if finish.mean is not None and finish.variance is not None:
         inverse = torch.rsqrt(finish.variance + finish.eps)

@@ -86,9 +86,17 @@ def affine_batch_norm(
     momentum: float,
     eps: float,
 ) -> Tensor:
-    """PyTorch's op, for a bias without a weight too."""
+    """PyTorch's op, for a bias without a weight and for strided vectors too."""
+    weight = _dense(weight)
+    if not training:
+        mean, variance = _dense(mean), _dense(variance)
     if weight is not None or bias is None:
         return F.batch_norm(x, mean, variance, weight, bias, training, momentum, eps)
     # PyTorch's own second derivative forgets a bias that has no weight beside it.
     y = F.batch_norm(x, mean, variance, None, None, training, momentum, eps)
     return y + bias.to(y.dtype).view(1, -1, *[1] * (x.dim() - 2))
+
+
+def _dense(vector: Tensor | None) -> Tensor | None:
+    """A vector as PyTorch's gradients read it, whatever its strides are."""
+    return vector if vector is None or vector.is_contiguous() else vector.contiguous()
