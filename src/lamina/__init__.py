@@ -12,7 +12,7 @@
   ``lamina.empty_cache()`` gives back what waits for reuse.
 
 Each is imported when it is first asked for. What is beyond PyTorch and NumPy is an extra:
-``pip install 'lamina[cli,train,keras]'``, or ``lamina[all]``.
+``pip install 'lamina[cli,train,keras,convert]'``, or ``lamina[all]``.
 """
 
 from typing import TYPE_CHECKING

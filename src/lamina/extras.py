@@ -9,6 +9,7 @@ EXTRAS = {
     "cli": ("rich", "threadpoolctl", "typer"),
     "train": ("lightning", "pillow", "rich", "safetensors", "scikit-learn", "tensorboard"),
     "keras": ("keras", "h5py"),
+    "convert": ("onnx", "onnxscript", "safetensors"),
 }
 """The packages of each extra; ``lamina[all]`` is these together."""
 

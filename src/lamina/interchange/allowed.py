@@ -52,12 +52,12 @@ linear log_sigmoid log_softmax mish relu relu6 selu sigmoid silu soft_shrink sof
 softsign sparse_plus sparsemax squareplus swish tanh tanh_shrink threshold
 """)
 _OPERATIONS = _names("""
-Abs Absolute Add Amax Amin Arctan Average Ceil Clip Concatenate Conv Cos Cumsum Divide Einsum Elu
-Exp Exp2 ExpandDims Expm1 Flip Floor Gelu HardSigmoid HardSilu LeakyRelu Log Log1p LogSoftmax Matmul
-Max Maximum Mean Min Minimum MaxPool AveragePool DepthwiseConv SeparableConv ConvTranspose Mish
-Moveaxis Multiply Negative Pad Power Prod Reciprocal Relu Relu6 Repeat Reshape Roll Round Rsqrt
-Sigmoid Sign Silu Sin Softmax Softplus Split Sqrt Square Squeeze Stack Std Subtract Sum Swapaxes
-Tanh Tile Transpose TrueDivide Var GetItem Cast
+Abs Absolute Add Amax Amin Arctan Average Ceil Celu Clip Concatenate Conv Cos Cumsum Divide
+Einsum Elu Exp Exp2 ExpandDims Expm1 Flip Floor Gelu Glu HardSigmoid HardSilu LeakyRelu Log
+Log1p LogSoftmax Matmul Max Maximum Mean Min Minimum MaxPool AveragePool DepthwiseConv
+SeparableConv ConvTranspose Mish Moveaxis Multiply Negative Pad Power Prod Reciprocal Relu Relu6
+Repeat Reshape Roll Round Rsqrt Sigmoid Sign Silu Sin Softmax Softplus Split Sqrt Square Squeeze
+Stack Std Subtract Sum Swapaxes Take Tanh Tile Transpose TrueDivide Var GetItem Cast
 """)
 _CLASSES = {
     "keras": frozenset(["DTypePolicy", "Functional", "InputSpec", "Model", "Sequential"]),

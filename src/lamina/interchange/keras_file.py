@@ -26,9 +26,10 @@ from lamina.errors import InputError
 from lamina.extras import require
 from lamina.interchange.allowed import check_configuration, objects_in
 
-__all__ = ["load_keras_file"]
+__all__ = ["LARGEST", "check_links", "load_keras_file"]
 
-_LARGEST = 4 * 2**30
+LARGEST = 4 * 2**30
+"""Bytes that a file, unpacked, and its model may take."""
 _LARGEST_CONFIGURATION = 64 * 2**20
 _CONFIGURATION, _WEIGHTS = "config.json", "model.weights.h5"
 # What a damaged archive or its JSON raises; RuntimeError covers encryption and endless nesting.
@@ -36,7 +37,7 @@ _UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, 
 
 
 def load_keras_file(
-    path: str | Path, *, allow_custom_code: bool = False, largest: int = _LARGEST
+    path: str | Path, *, allow_custom_code: bool = False, largest: int = LARGEST
 ) -> nn.Module:
     """Build the model of a ``.keras`` file on Keras's torch backend, with its weights.
 
@@ -72,7 +73,7 @@ def load_keras_file(
         return _trusted(path, largest)
     configuration, weights = _contents(path, largest)
     check_configuration(str(path), configuration)
-    _check_links(path, weights, largest)
+    check_links(path, weights, largest)
     return _built(path, configuration, weights, largest)
 
 
@@ -137,8 +138,17 @@ def _without_compilation(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can
     return value
 
 
-def _check_links(path: Path, weights: bytes, largest: int) -> None:
-    """Raise if the weights lead out of their file, or claim more than they may."""
+def check_links(path: Path, weights: bytes, largest: int) -> None:
+    """Raise if weights lead out of their file, or claim more than they may.
+
+    Args:
+        path: the file, for the message.
+        weights: the content of an HDF5 file.
+        largest: bytes that they may take, unpacked.
+
+    Raises:
+        InputError: a link, a dataset that lies elsewhere, too many bytes, or no HDF5 file.
+    """
     import h5py
 
     total = 0

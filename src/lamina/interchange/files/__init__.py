@@ -1,0 +1,1 @@
+"""Models in files: the suffix says the kind, what is read is checked, what is written is whole."""
