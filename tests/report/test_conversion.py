@@ -85,9 +85,7 @@ def test_what_is_said_of_many_layers_is_said_once():
     changes.append(change("gone", "dropped", "an L2 regulariser"))
     rows = changes_table(conversion(changes=changes), grouped=True).rows
     assert [row["layer"] for row in rows] == [["gone"], [f"norm_{n}" for n in range(9)]]
-    assert "norm_0, norm_1, norm_2 and 6 more" in " ".join(
-        text(conversion(changes=changes)).split()
-    )
+    assert "norm_0 and 8 more" in " ".join(text(conversion(changes=changes)).split())
     assert len(changes_table(conversion(changes=changes)).rows) == 10
 
 

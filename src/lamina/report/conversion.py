@@ -27,7 +27,6 @@ __all__ = [
     "to_plain",
 ]
 
-_NAMED = 3  # layers that a line names
 
 Kind = Literal["output", "statistic", "loss", "gradient", "weight"]
 """Output: in evaluation. The others are of one training step."""
@@ -192,9 +191,8 @@ def changes_table(conversion: Conversion, *, grouped: bool = False) -> Table:
 
 
 def _few(names: Sequence[str]) -> str:
-    """Names, the first ones of many."""
-    shown = ", ".join(names[:_NAMED])
-    return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"
+    """The first name, and how many more: a row has a line."""
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def layers_table(proof: Proof) -> Table:
@@ -289,9 +287,7 @@ def conversion_page(conversion: Conversion) -> str:
         tag("section", html.stats(facts)),
         html.section(
             "What is not as it was",
-            html.table(changes_table(conversion), identifier="changes")
-            if conversion.changes
-            else tag("p", "Nothing."),
+            _changes(conversion) if conversion.changes else tag("p", "Nothing."),
             lede="Each with the row of the table of traps that says why.",
         ),
         _proof_section(proof) if proof is not None else None,
@@ -301,6 +297,14 @@ def conversion_page(conversion: Conversion) -> str:
         tag("footer", "Written by lamina. This file loads nothing and can be passed on as it is."),
         subtitle=printable(conversion.verdict),
     )
+
+
+def _changes(conversion: Conversion) -> Html:
+    """A row for all layers of which the same is to be said; every layer's own, folded away."""
+    every = changes_table(conversion)
+    grouped = changes_table(conversion, grouped=True)
+    folded = tag("details", [tag("summary", "Layer by layer"), html.table(every)], class_="list")
+    return tag("div", [html.table(grouped, identifier="changes"), folded])
 
 
 def _proof_section(proof: Proof) -> Html:
