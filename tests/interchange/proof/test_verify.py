@@ -1,11 +1,14 @@
 """A right crossing is proven; a wrong one is found, its layer and likely trap named."""
 
+import keras
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from lamina import layers
 from lamina.errors import InputError, RunError
+from lamina.interchange import from_keras
 from lamina.interchange.proof import verify
 from tests.interchange.proof.crossings import hand_made
 
@@ -201,3 +204,10 @@ def test_a_pair_that_names_nothing(right):
     crossing.pairs[0] = type(crossing.pairs[0])("stam", 0, "stem", None, "stem")
     with pytest.raises(InputError, match="the Keras model has no operation 'stam'"):
         verify(crossing)
+
+
+@pytest.mark.parametrize("backend", ["torch", "tensorflow"])
+def test_a_model_without_weights_is_proven(backend):
+    parts = [keras.Input((8, 6, 3)), layers.MaxPooling2D(2), layers.Flatten()]
+    proof = verify(from_keras.cross(keras.Sequential(parts)), backend=backend)
+    assert proof.holds and {row.kind for row in proof.rows} == {"output", "loss"}

@@ -175,6 +175,8 @@ def _gradients(
         return total
 
     values = [variable.value for variable in model.trainable_variables]
+    if not values:
+        return loss(), []
     if keras.backend.backend() == "torch":
         import torch
 
