@@ -3,6 +3,7 @@
 import keras
 import pytest
 
+from lamina.interchange.proof import verify
 from tests.interchange.from_keras.compare import crossed, difference, inputs_for, run
 
 NATIVE = {
@@ -55,3 +56,14 @@ def test_a_small_network_gives_tensorflows_numbers(tensorflow, name, size):
 @pytest.mark.parametrize("name", sorted(NATIVE))
 def test_a_network_gives_tensorflows_numbers(tensorflow, name, size, flavour):
     assert compare(tensorflow, name, size, flavour) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(NATIVE))
+def test_a_training_step_of_a_network_is_proven(tensorflow, name):
+    options, _ = options_of(name, "built")
+    model = keras.models.model_from_json(tensorflow.described(name, **options))
+    _, crossing = crossed(model)
+    proof = verify(crossing, backend="tensorflow")
+    assert proof.holds, proof.verdict
+    assert {row.kind for row in proof.rows} == {"output", "statistic", "loss", "gradient", "weight"}

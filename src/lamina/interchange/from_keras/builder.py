@@ -53,6 +53,7 @@ class Builder:
         # Where an operation was first seen; it is kept, so that its id stays its own.
         self._first: dict[int, tuple[str, object]] = {}
         self._shared: dict[str, str] = {}  # that by every path
+        self._made_of: dict[str, str] = {}  # the torch module that a layer was made of, by its path
         self._pairs = True
 
     def input(self, name: str, shape: Sequence[int | None], axes: tuple[int, ...]) -> Value:
@@ -62,6 +63,9 @@ class Builder:
     def settle(self, operation: object, path: str) -> None:
         """Give an operation its attribute's name: that of the first path that it has."""
         self._shared[path] = self._first.setdefault(id(operation), (path, operation))[0]
+        made_of = getattr(operation, "torch_name", "")
+        if made_of and _TAKEN.isdisjoint(made_of.split(".")):
+            self._made_of[path] = made_of
         self.attribute(path)
 
     def attribute(self, path: str, part: str = "") -> str:
@@ -73,10 +77,12 @@ class Builder:
         """
         path = self._shared.get(path, path)
         if (path, part) not in self._names:
-            wanted = ".".join(_free(identifier(one)) for one in path.split("/")) + part
+            made_of = self._made_of.get(path)
+            own = made_of or ".".join(_free(identifier(one)) for one in path.split("/"))
+            wanted = own + part
             while wanted in self._names.values():
                 wanted += "_"
-            if not part and wanted != path.replace("/", "."):
+            if not part and wanted != (made_of or path.replace("/", ".")):
                 self.note(path, "changed", "name", f"its attribute is called {wanted}")
             self._names[path, part] = wanted
         return self._names[path, part]

@@ -105,20 +105,41 @@ def _members(crossing: Crossing, constructors: dict[str, str]) -> Iterator[str]:
             container = ".".join(path[:depth])
             if container not in containers:
                 containers.add(container)
-                yield f"        self.{container} = nn.Module()"
+                yield f"        {_made(container, 'nn.Module()')}"
         if target in constructors:
-            yield from _wrapped(f"        self.{target} = {constructors[target]}")
+            yield from _wrapped(f"        {_made(target, constructors[target])}")
             continue
-        place, _, name = f"self.{target}".rpartition(".")
+        owner, _, name = target.rpartition(".")
+        place = _place(owner)
         shape = crossing.graph.meta["constants"][target]
         yield f'        {place}.register_buffer("{name}", torch.zeros({shape}))'
     for target in constructors:
         parameters = dict(crossing.graph.get_submodule(target).named_parameters())
         frozen = [name for name, one in parameters.items() if not one.requires_grad]
         if frozen and len(frozen) == len(parameters):
-            yield f"        self.{target}.requires_grad_(False)"
+            yield f"        {_place(target)}.requires_grad_(False)"
         else:
-            yield from (f"        self.{target}.{name}.requires_grad_(False)" for name in frozen)
+            yield from (f"        {_place(target)}.{name}.requires_grad_(False)" for name in frozen)
+
+
+def _place(target: str) -> str:
+    """How Python reaches a module by its path; a name such as "0" is no attribute's.
+
+    Example:
+        >>> _place("layer1.0.conv1"), _place("")
+        ("self.layer1.get_submodule('0').conv1", 'self')
+    """
+    names = target.split(".") if target else []
+    reached = (f".{one}" if one.isidentifier() else f".get_submodule({one!r})" for one in names)
+    return "".join(("self", *reached))
+
+
+def _made(target: str, constructor: str) -> str:
+    """The statement that puts a module in its place."""
+    owner, _, name = target.rpartition(".")
+    if name.isidentifier():
+        return f"{_place(target)} = {constructor}"
+    return f"{_place(owner)}.add_module({name!r}, {constructor})"
 
 
 def _wrapped(line: str) -> list[str]:
@@ -151,7 +172,7 @@ def _forward(graph: fx.Graph) -> Iterator[str]:
     lines: list[str] = []
     for place, node in enumerate(nodes):
         if node.op == "get_attr":
-            names[node] = f"self.{node.target}"
+            names[node] = _place(str(node.target))
         elif node.op not in ("placeholder", "output"):
             expression = _expression(node, names)
             alive = {name for one, name in names.items() if last.get(one, 0) > place}
@@ -177,7 +198,7 @@ def _expression(node: fx.Node, names: dict[fx.Node, str]) -> str:
     arguments = [_text(one, names) for one in node.args]
     options = [f"{name}={_text(value, names)}" for name, value in node.kwargs.items()]
     if node.op == "call_module":
-        return f"self.{node.target}({', '.join(arguments)})"
+        return f"{_place(str(node.target))}({', '.join(arguments)})"
     if node.op == "call_method":
         return f"{arguments[0]}.{node.target}({', '.join([*arguments[1:], *options])})"
     function: Any = node.target

@@ -146,6 +146,7 @@ class Builder:
         output = layer(on)
         if weights and not (key in self._shared and self._shared[key][0] is layer):
             self._give_weights(layer, weights, frozen)
+            layer.torch_name = key[0].rpartition(".")[0]  # for the way back
             self._shared[key] = (layer, *made)
         self._note_statement(f"layers.{kind}", arguments, keywords, on, output, layer)
         return output
