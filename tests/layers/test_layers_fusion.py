@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import keras
@@ -168,3 +169,21 @@ def test_training_saving_copying_and_back(tmp_path: Any) -> None:
     np.testing.assert_allclose(model.predict(x, verbose=0), expected, rtol=1e-5, atol=1e-6)
     assert type(model.get_layer("norm")) is keras.layers.BatchNormalization
     assert layers.BatchNormalization is not keras.layers.BatchNormalization
+
+
+def test_a_model_that_is_compiled() -> None:
+    model = from_keras(network(keras.layers.ReLU()))
+    x = images((2, 9, 7, 4))
+    compiled = torch.compile(model, backend="eager")
+    torch.testing.assert_close(compiled(x), model(x))
+    model.get_layer("norm").compile(backend="eager")
+    torch.testing.assert_close(model(x), compiled(x))
+
+
+def test_two_threads_at_once() -> None:
+    model = from_keras(network(keras.layers.ReLU()))
+    batches = [images((1, 9, 7, 4)) + number for number in range(64)]
+    expected = [model(x) for x in batches]
+    with ThreadPoolExecutor(2) as pool:
+        for y, z in zip(pool.map(model, batches), expected, strict=True):
+            torch.testing.assert_close(y, z)

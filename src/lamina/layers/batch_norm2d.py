@@ -11,11 +11,9 @@ Renormalization" (2017), algorithm 1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import replace
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import keras
 import torch
@@ -29,26 +27,23 @@ from lamina.theory import batch_norm2d as theory
 from lamina.theory.cost import Cost
 from lamina.theory.validation import finite, rate
 
+ACTIVATION = "_lamina_activation"
+"""The attribute of an input that asks for an activation in the same pass, an `Activation`."""
 
-class Activation(NamedTuple):
-    """What else a call computes: a name in `ops.batch_norm`, or None; the slope of leaky_relu."""
+
+@dataclass
+class Activation:
+    """What else a call computes.
+
+    Attributes:
+        name: as in `ops.batch_norm`; None for nothing.
+        negative_slope: of leaky_relu.
+        applied: whether the call has computed it.
+    """
 
     name: str | None = None
     negative_slope: float = 0.01
-
-
-_LINEAR = Activation()
-_activation = ContextVar("_activation", default=_LINEAR)
-
-
-@contextmanager
-def activating(activation: Activation) -> Iterator[None]:
-    """Have a `BatchNormalization` that is called meanwhile activate its output in the same pass."""
-    before = _activation.set(activation)
-    try:
-        yield
-    finally:
-        _activation.reset(before)
+    applied: bool = False
 
 
 @keras.saving.register_keras_serializable(package="lamina")
@@ -123,27 +118,27 @@ class BatchNormalization(keras.layers.BatchNormalization):
                 "mask must have one axis fewer than the input, "
                 f"got mask {tuple(mask.shape)} and input {tuple(inputs.shape)}"
             )
+        activation = getattr(inputs, ACTIVATION, None) or Activation()
+        activation.applied = True
         x = inputs.to(torch.promote_types(inputs.dtype, torch.float32))
         synchronized = self.synchronized and _is_distributed()
         if not (training and self.trainable) or (x.numel() == 0 and not synchronized):
-            outputs = self._normalize(x, training=False)
+            outputs = self._normalize(x, activation, training=False)
         elif mask is None and not self.renorm and not synchronized:
-            outputs = self._normalize(x, training=True)
+            outputs = self._normalize(x, activation, training=True)
         else:
             outputs = self._normalize_by(x, *self._moments(x, mask, synchronized))
-            activation = _activation.get()
             if activation.name is not None:
                 outputs = activation_epilogue(outputs, activation.name, activation.negative_slope)
         return outputs.to(getattr(torch, self.compute_dtype))
 
-    def _normalize(self, x: Tensor, *, training: bool) -> Tensor:
+    def _normalize(self, x: Tensor, activation: Activation, *, training: bool) -> Tensor:
         """The common way: one op, which in training also moves the statistics."""
         mean, variance = _value(self.moving_mean, x), _value(self.moving_variance, x)
         if training:
             # The op moves them in place; Keras's variables are changed by `assign` alone, which
             # a stateless scope redirects.
             mean, variance = mean.clone(), variance.clone()
-        activation = _activation.get()
         axis = self.axis % x.dim()  # PyTorch's older exporter to ONNX passes a negative one on
         outputs = ops.batch_norm(
             x.movedim(axis, 1),

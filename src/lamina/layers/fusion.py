@@ -9,14 +9,19 @@ that came since has the two run one by one again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import MethodType
 from typing import Any, NamedTuple
 
 import keras
+import torch
 from keras import KerasTensor, tree
+from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 from keras.src.models.functional import Functional
+from torch import Tensor
 
-from lamina.layers.batch_norm2d import Activation, BatchNormalization, activating
+from lamina.layers.batch_norm2d import ACTIVATION, Activation, BatchNormalization
+from lamina.ops.activation import activation_epilogue
 
 __all__ = ["Pair", "fuse_pairs", "pairs_of", "part_pairs"]
 
@@ -59,7 +64,8 @@ def _run(
 ) -> Any:  # noqa: ANN401
     """`Functional._run_through_graph`, with what an operation runs exchanged in pairs."""
     symbolic = any(isinstance(tensor, KerasTensor) for tensor in tree.flatten(inputs))
-    pairs = [] if symbolic or call_fn is not None else pairs_of(graph)
+    apart = symbolic or call_fn is not None or torch.compiler.is_compiling()
+    pairs = [] if apart else pairs_of(graph)
     joined = {id(pair.norm): _joined(operation_fn(pair.norm), pair.what) for pair in pairs}
     joined.update((id(pair.activation), _handed_on) for pair in pairs)
 
@@ -70,9 +76,18 @@ def _run(
 
 
 def _joined(call: Callable[..., Any], what: Activation) -> Callable[..., Any]:
-    def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        with activating(what):
-            return call(*args, **kwargs)
+    def run(inputs: Tensor, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        # A tensor of its own: others may read the same one.
+        x: Tensor = torch.ops.aten.alias.default(inputs)
+        mask = get_keras_mask(inputs)
+        if mask is not None:
+            set_keras_mask(x, mask)
+        asked = replace(what)
+        setattr(x, ACTIVATION, asked)
+        y = call(x, *args, **kwargs)
+        if asked.applied:
+            return y
+        return activation_epilogue(y, asked.name or "none", asked.negative_slope)
 
     return run
 
