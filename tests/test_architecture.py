@@ -30,6 +30,7 @@ FLOORS = {
     "extras": 1,
     "settings": 1,
     "dialects": 0,
+    "disk": 0,
     "errors": 0,
     "_version": 0,
     "theory": 0,

@@ -38,6 +38,27 @@ class Verdict:
     losses: list[float]
 
 
+def started(script: str) -> subprocess.Popen[bytes]:
+    """A process of its own that runs a script with Keras on TensorFlow, its pipes open."""
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": "tensorflow",
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        # TensorFlow's own kernels: oneDNN's max pool kills the process at times.
+        "TF_ENABLE_ONEDNN_OPTS": "0",
+        "TF_NUM_INTRAOP_THREADS": "2",
+        "TF_NUM_INTEROP_THREADS": "1",
+    }
+    return subprocess.Popen(
+        [sys.executable, script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+    )
+
+
 class Referee:
     """The parent's end: starts the process, asks it, and ends it."""
 
@@ -45,23 +66,7 @@ class Referee:
         self._start()
 
     def _start(self) -> None:
-        environment = {
-            **os.environ,
-            "KERAS_BACKEND": "tensorflow",
-            "CUDA_VISIBLE_DEVICES": "-1",
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            # TensorFlow's own kernels: oneDNN's max pool kills the process at times.
-            "TF_ENABLE_ONEDNN_OPTS": "0",
-            "TF_NUM_INTRAOP_THREADS": "2",
-            "TF_NUM_INTEROP_THREADS": "1",
-        }
-        self.process = subprocess.Popen(
-            [sys.executable, __file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-        )
+        self.process = started(__file__)
 
     def call(
         self,

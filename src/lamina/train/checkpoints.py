@@ -25,8 +25,9 @@ from lightning.pytorch.plugins import CheckpointIO
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
+from lamina.disk import flush_folder, write_flushed
 from lamina.errors import InputError
-from lamina.train.files import MAX_TEXT_BYTES, flush_folder, read_limited, write_flushed
+from lamina.train.files import MAX_TEXT_BYTES, read_limited
 from lamina.train.state import pack, under_names_of, unpack
 
 KEPT = 2

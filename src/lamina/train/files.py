@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from lamina.disk import flush_folder, write_flushed
 from lamina.errors import InputError
 
 MAX_TEXT_BYTES = 16 * 2**20
@@ -35,21 +36,3 @@ def write_file(path: Path, data: bytes) -> None:
         aside.unlink(missing_ok=True)
         raise
     flush_folder(path.parent)
-
-
-def write_flushed(path: Path, data: bytes) -> None:
-    """Write a file and wait until the disk has it."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def flush_folder(path: Path) -> None:
-    """Wait until the disk has the names that a folder holds."""
-    # The name of a file is in its folder: without this a rename can be lost with the power.
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

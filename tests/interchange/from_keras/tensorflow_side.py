@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import pickle
 import struct
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,22 +17,9 @@ class TensorFlowSide:
     """The parent's end."""
 
     def __init__(self):
-        environment = {
-            **os.environ,
-            "KERAS_BACKEND": "tensorflow",
-            "CUDA_VISIBLE_DEVICES": "-1",
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            "TF_ENABLE_ONEDNN_OPTS": "0",
-            "TF_NUM_INTRAOP_THREADS": "2",
-            "TF_NUM_INTEROP_THREADS": "1",
-        }
-        self.process = subprocess.Popen(
-            [sys.executable, __file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-        )
+        from tests.layers.referee import started  # not in the process, which is a script
+
+        self.process = started(__file__)
 
     def call(self, name, weights, inputs, *, training=False, **options):
         """Outputs of a model and its weights afterwards."""

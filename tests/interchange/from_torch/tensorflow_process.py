@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,22 +19,9 @@ class TensorFlow:
     """The parent's end."""
 
     def __init__(self) -> None:
-        environment = {
-            **os.environ,
-            "KERAS_BACKEND": "tensorflow",
-            "CUDA_VISIBLE_DEVICES": "-1",
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            # TensorFlow's own kernels: oneDNN's max pool kills the process at times.
-            "TF_ENABLE_ONEDNN_OPTS": "0",
-            "TF_NUM_INTRAOP_THREADS": "2",
-            "TF_NUM_INTEROP_THREADS": "1",
-        }
-        self.process = subprocess.Popen(
-            [sys.executable, __file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-        )
+        from tests.layers.referee import started  # not in the process, which is a script
+
+        self.process = started(__file__)
 
     def run(self, path: Path, inputs: list[np.ndarray]) -> list[np.ndarray]:
         """What the model of a ``.keras`` file makes of the inputs."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+from lamina.disk import flush_folder
 from lamina.errors import InputError
 
 __all__ = ["Staging", "check_place"]
@@ -70,8 +71,4 @@ class Staging:
                 os.fsync(file.fileno())
         for name in names:
             (self.folder / name).replace(self.parent / name)
-        descriptor = os.open(self.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)  # a name is in its folder, and could be lost with the power
-        finally:
-            os.close(descriptor)
+        flush_folder(self.parent)
