@@ -132,7 +132,7 @@ def test_the_command_prints_rows_and_means_and_writes_them(fake, tmp_path, capsy
 def tiny(monkeypatch):
     """One small network has every name."""
 
-    def network(name):
+    def network(name, pixels):
         torch.manual_seed(0)
         model = models.get("digits_cnn", in_channels=3, num_classes=1000)
         torch_worker.give_statistics(model, torch_worker.images(2, 32))
@@ -162,7 +162,7 @@ def test_the_sides_on_torch_compute_one_network(tiny, case, side):
 
 def test_plain_sides_have_no_layer_of_laminas(tiny):
     for side in ("torch-nchw", "torch-channels-last", "torch-bf16"):
-        model = torch_worker.PREPARE[side](torch_worker.network("vgg16"))
+        model = torch_worker.PREPARE[side](torch_worker.network("vgg16", 32))
         assert not [m for m in model.modules() if type(m).__module__.startswith("lamina.nn")]
 
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import lamina
 from lamina.optimiser import optimize
 from tests.models.agreement import assert_agree
 
@@ -167,6 +168,64 @@ def test_squeeze_and_excite_is_one_call(kind, activation, gate) -> None:
             torch.testing.assert_close(ours(x), plain(x), rtol=1e-5, atol=1e-5)
     rows = ours.lamina_report.graphs[-1].rows
     assert [row.what for row in rows] == ["conv2d", "squeeze_excite"]
+
+
+class Converted(Squeezed):
+    """With the conversions that mixed precision asks for, which change nothing in float32."""
+
+    def forward(self, x):
+        x = self.conv(x)
+        z = F.adaptive_avg_pool2d(x.float(), 1).type_as(x)
+        z = self.gate(self.fc2(self.activation(self.fc1(z))))
+        return x * z.to(x.dtype)
+
+
+@pytest.mark.parametrize("kind", [Converted, "lamina"])
+def test_a_conversion_to_what_it_is_hides_nothing(kind) -> None:
+    torch.manual_seed(0)
+    if kind == "lamina":
+        plain = nn.Sequential(nn.Conv2d(4, 16, 3), lamina.nn.SqueezeExcite(16, 5))
+    else:
+        plain = kind(False, nn.ReLU(), torch.sigmoid)
+    ours = optimize(plain.eval(), copy=True)
+    x = torch.randn(3, 4, 9, 9)
+    with torch.no_grad():
+        for _ in range(3):
+            torch.testing.assert_close(ours(x), plain(x), rtol=1e-5, atol=1e-5)
+    rows = ours.lamina_report.graphs[-1].rows
+    assert [row.what for row in rows] == ["conv2d", "squeeze_excite"]
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda x: x.to(torch.float64).to(torch.float32),
+        lambda x: x.to(torch.float32, copy=True),
+        lambda x: x.to(memory_format=torch.channels_last),
+        lambda x: x.to(torch.float32, memory_format=torch.contiguous_format),
+    ],
+    ids=["rounds", "copies", "lays out", "lays out anew"],
+)
+def test_a_conversion_that_does_something_is_done(convert) -> None:
+    torch.manual_seed(0)
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(4, 8, 3)
+
+        def forward(self, x):
+            y = self.conv(x)
+            z = convert(y)
+            return z.mul_(2), y + 0
+
+    plain = Model().eval()
+    ours = optimize(plain, copy=True)
+    x = torch.randn(2, 4, 9, 9)
+    with torch.no_grad():
+        for _ in range(3):
+            for mine, theirs in zip(ours(x), plain(x), strict=True):
+                torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
 
 
 class Shared(Squeezed):

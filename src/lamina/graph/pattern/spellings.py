@@ -24,7 +24,14 @@ __all__ = ["by_name"]
 
 
 def by_name(graph: Graph) -> None:
-    """Rewrite each spelling whose parts nobody else reads; dead parts go."""
+    """Rewrite each spelling whose parts nobody else reads; dead parts go.
+
+    Before, conversions to what a tensor is already, which give the tensor itself.
+    """
+    for node in list(graph.nodes):
+        if _converts_nothing(node):
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
     for spelling in (_hardsigmoid, _product, _shuffle):
         memory = Memory(graph)
         for node in list(graph.nodes):
@@ -40,6 +47,13 @@ def by_name(graph: Graph) -> None:
             node.replace_all_uses_with(new)
             for old in (node, *reversed(parts)):
                 graph.erase_node(old)
+
+
+def _converts_nothing(node: Node) -> bool:
+    """``x.to(x.dtype)`` and the like, where nothing asks for a copy or another memory format."""
+    if node.target not in ("to", "float", "type_as") or True in node.args or node.kwargs:
+        return False
+    return nodes.is_plain(node) and nodes.is_plain(node.args[0])
 
 
 def _in_place(node: Node) -> dict[str, Any]:

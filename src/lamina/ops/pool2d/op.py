@@ -199,17 +199,25 @@ def adaptive_avg_pool2d(x: Tensor, output_size: OutputSize) -> Tensor:
         >>> adaptive_avg_pool2d(torch.arange(9.0).reshape(1, 3, 3), (1, None))
         tensor([[[3., 4., 5.]]])
     """
+    pooled: Tensor = _planned_adaptive_average((x,), (output_size,))
+    return pooled
+
+
+def _plan_adaptive_average(x: Tensor, output_size: OutputSize) -> plans.Run:
     checks.check_image(x, "adaptive_avg_pool2d")
     checks.check_floating(x, "adaptive_avg_pool2d")
     size, to_onnx = _fill(output_size, x), _goes_to_onnx()
-    if native.serves(x) or to_onnx:
+    if to_onnx or (native.serves(x) and not native.is_small(x)):
         if size == (1, 1):
-            return global_avg_pool2d(x)
+            return global_avg_pool2d
         if (bins := _equal_bins(x, size)) is not None:
-            return avg_pool2d(x, bins)
+            return _plan_average(x, bins, None, 0, False, True, None)
     if to_onnx:
-        return adaptive_by_slices(x, _pixels(x), size, torch.mean)
-    return F.adaptive_avg_pool2d(x, size)
+        return lambda x: adaptive_by_slices(x, _pixels(x), size, torch.mean)
+    return lambda x: F.adaptive_avg_pool2d(x, size)
+
+
+_planned_adaptive_average = plans.planned(_plan_adaptive_average)
 
 
 def adaptive_max_pool2d(
@@ -234,20 +242,30 @@ def adaptive_max_pool2d(
         >>> adaptive_max_pool2d(torch.arange(9.0).reshape(1, 3, 3), 1)
         tensor([[[8.]]])
     """
+    settings = (output_size, return_indices)
+    pooled: Tensor | tuple[Tensor, Tensor] = _planned_adaptive_max((x,), settings)
+    return pooled
+
+
+def _plan_adaptive_max(x: Tensor, output_size: OutputSize, return_indices: bool) -> plans.Run:
     checks.check_image(x, "adaptive_max_pool2d")
     checks.check_ordered(x, "adaptive_max_pool2d")
     size = _fill(output_size, x)
     integers = not x.is_floating_point()  # of which PyTorch has the plain pool alone
     plain = integers or _goes_to_onnx()
-    if (plain or native.serves(x)) and (bins := _equal_bins(x, size)) is not None:
-        return max_pool2d(x, bins, return_indices=return_indices)
+    if (plain or (native.serves(x) and not native.is_small(x))) and (
+        bins := _equal_bins(x, size)
+    ) is not None:
+        return _plan_max(x, bins, None, 0, 1, False, return_indices)
     if plain and not return_indices:
-        return adaptive_by_slices(x, _pixels(x), size, torch.amax)
+        return lambda x: adaptive_by_slices(x, _pixels(x), size, torch.amax)
     if return_indices:
         checks.check_floating(x, "adaptive_max_pool2d with indices")
-        pooled, indices = F.adaptive_max_pool2d(x, size, return_indices=True)
-        return pooled, indices
-    return F.adaptive_max_pool2d(x, size)
+        return lambda x: F.adaptive_max_pool2d(x, size, return_indices=True)
+    return lambda x: F.adaptive_max_pool2d(x, size)
+
+
+_planned_adaptive_max = plans.planned(_plan_adaptive_max)
 
 
 def global_avg_pool2d(x: Tensor, keepdims: bool = True) -> Tensor:
