@@ -292,6 +292,7 @@ def test_a_failure_while_writing_leaves_the_old_file(saved, tmp_path, monkeypatc
 def test_a_size_that_is_open_has_to_be_given(tmp_path, on_torch, capsys):
     layers = [keras.Input((None, None, 3)), keras.layers.Conv2D(4, 3, 2, "same")]
     keras.Sequential(layers).save(tmp_path / "m.keras")
+    assert run(tmp_path / "m.keras", tmp_path / "m.pt") == 0
     assert run(tmp_path / "m.keras", tmp_path / "m.pt", "--verify") == 2
     assert "the model leaves a size open, ?,?,3; give one" in capsys.readouterr().err
     assert run(tmp_path / "m.keras", tmp_path / "m.pt", "--verify", "--input", "1,9,12,3") == 0

@@ -274,6 +274,15 @@ def test_a_group_that_holds_itself_ends(saved):
     assert load_keras_file(path).count_params() == model.count_params()
 
 
+def test_members_that_climb_out_of_their_folder_stay_in_their_file(saved, tmp_path):
+    model, path = saved
+    (tmp_path / "in").mkdir()
+    members = {**parts(path), "../climbed.txt": "out", str(tmp_path / "named.txt"): "out"}
+    read = load_keras_file(written(tmp_path / "in" / "model.keras", members))
+    assert read.count_params() == model.count_params()
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["in", "model.keras"]
+
+
 def test_sizes_are_checked_before_they_are_read(saved):
     _, path = saved
     with pytest.raises(InputError, match=r"model.weights.h5 unpacks to .* allowed are 1,000"):

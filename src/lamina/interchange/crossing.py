@@ -104,7 +104,7 @@ class Pair:
 
     Attributes:
         keras: an operation's name; one inside of a nested model after a slash, "backbone/conv1".
-        call: which of the operation's calls, from 0: a shared layer has several.
+        call: which of the operation's calls, from 0, as Keras makes them: a shared one has several.
         torch: the name of a node of `Crossing.graph`.
         axes: torch's axes in Keras's order, (0, 2, 3, 1) for images; None where they are equal.
         layer: what the reader knows it by, in the model that was given.
@@ -131,6 +131,8 @@ class Crossing:
         notes: what changed its form, was approximated or dropped.
         input_axes: for every input, torch's axes in Keras's order; None where they are equal.
         output_axes: the same for every output.
+        sizes: of the inputs that the crossing was made with, as Keras has them, without the batch;
+            empty where it was made without.
     """
 
     keras_model: Any
@@ -141,3 +143,4 @@ class Crossing:
     notes: list[Note] = field(default_factory=list)
     input_axes: list[tuple[int, ...] | None] = field(default_factory=list)
     output_axes: list[tuple[int, ...] | None] = field(default_factory=list)
+    sizes: list[tuple[int, ...]] = field(default_factory=list)

@@ -9,13 +9,11 @@ without its memory; the weights may not lead out of their file.
 from __future__ import annotations
 
 import copy
-import io
 import json
 import sys
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -25,8 +23,9 @@ from torch import nn
 from lamina.errors import InputError
 from lamina.extras import require
 from lamina.interchange.allowed import check_configuration, objects_in
+from lamina.interchange.files.hdf5 import check_links
 
-__all__ = ["LARGEST", "check_links", "load_keras_file"]
+__all__ = ["LARGEST", "load_keras_file"]
 
 LARGEST = 4 * 2**30
 """Bytes that a file, unpacked, and its model may take."""
@@ -136,59 +135,6 @@ def _without_compilation(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can
     if isinstance(value, dict):
         return {k: _without_compilation(v) for k, v in value.items() if k != "compile_config"}
     return value
-
-
-def check_links(path: Path, weights: bytes, largest: int) -> None:
-    """Raise if weights lead out of their file, or claim more than they may.
-
-    Args:
-        path: the file, for the message.
-        weights: the content of an HDF5 file.
-        largest: bytes that they may take, unpacked.
-
-    Raises:
-        InputError: a link, a dataset that lies elsewhere, too many bytes, or no HDF5 file.
-    """
-    import h5py
-
-    total = 0
-    try:
-        with h5py.File(io.BytesIO(weights), "r") as file:
-            for name, item in _hdf5_items(file):
-                if item is None:
-                    raise InputError(f"model {str(path)!r}: its weights hold a link, {name!r}")
-                if not isinstance(item, h5py.Dataset):
-                    continue
-                if item.is_virtual or item.external:
-                    raise InputError(f"model {str(path)!r}: its weights {name!r} lie elsewhere")
-                total += (item.size or 0) * item.dtype.itemsize
-    except (OSError, RuntimeError, KeyError) as error:
-        raise InputError(f"model {str(path)!r}: its weights cannot be read: {error}") from error
-    if total > largest:
-        raise InputError(
-            f"model {str(path)!r}: its weights unpack to {total:,} bytes, allowed are {largest:,}"
-        )
-
-
-def _hdf5_items(file: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - an h5py.File
-    """Every group and dataset once, by its path; ``None`` for a link that is not a plain one."""
-    import h5py
-
-    pending, seen = [file], set()
-    while pending:
-        group = pending.pop()
-        for name in group:
-            where = f"{group.name.rstrip('/')}/{name}"
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                yield where, None
-                continue
-            item = group[name]
-            if item.id in seen:
-                continue
-            seen.add(item.id)
-            yield where, item
-            if isinstance(item, h5py.Group):
-                pending.append(item)
 
 
 def _built(path: Path, configuration: Any, weights: bytes, largest: int) -> nn.Module:  # noqa: ANN401

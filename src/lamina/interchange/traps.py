@@ -210,6 +210,12 @@ TRAPS: dict[str, Trap] = {
     "group-epsilon": Trap(
         "epsilon of layer and group normalisation", "1e-3", "1e-5", "a silent drift"
     ),
+    "image-size": Trap(
+        "size of images",
+        "fixed, or open: None",
+        "whatever comes",
+        "an error at another size",
+    ),
     "interpolation": Trap(
         "resizing",
         "half-pixel centres; nearest takes floor(i/scale)",

@@ -139,6 +139,7 @@ class Conversion:
         changes: what is not as it was.
         proof: None where none was asked for.
         written: the names of the files that were written; none where the proof failed.
+        remarks: what else a reader must know of the files.
     """
 
     source: str
@@ -148,6 +149,7 @@ class Conversion:
     changes: Sequence[Change]
     proof: Proof | None = None
     written: Sequence[str] = ()
+    remarks: Sequence[str] = ()
 
     @property
     def lossless(self) -> list[str]:
@@ -254,6 +256,7 @@ def _lines(conversion: Conversion) -> list[str]:
     ]
     if conversion.proof is not None and conversion.proof.remark:
         lines.append(conversion.proof.remark)
+    lines += conversion.remarks
     return [printable(line) for line in lines]
 
 
@@ -284,7 +287,10 @@ def conversion_page(conversion: Conversion) -> str:
     ]
     return html.page(
         printable(f"{conversion.source} → {conversion.target}"),
-        tag("section", html.stats(facts)),
+        tag(
+            "section",
+            [html.stats(facts), *(tag("p", printable(said)) for said in conversion.remarks)],
+        ),
         html.section(
             "What is not as it was",
             _changes(conversion) if conversion.changes else tag("p", "Nothing."),

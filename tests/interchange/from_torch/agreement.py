@@ -9,6 +9,7 @@ from torch import fx, nn
 
 from lamina.interchange import from_torch
 from lamina.interchange.crossing import Crossing
+from lamina.interchange.from_keras.tracing import in_order
 from lamina.interchange.proof import verify
 
 BOUND = 1e-4
@@ -114,10 +115,10 @@ def check_pairs(
     """Places that are said to hold the same numbers do."""
     theirs = recorded(crossing.graph, inputs)
     with torch.no_grad():
-        operations = {one.name: one for one in crossing.keras_model.operations}
-        outputs = [
-            operations[p.keras]._inbound_nodes[p.call].output_tensors[0] for p in crossing.pairs
-        ]
+        calls: dict[str, list] = {}
+        for node in in_order(crossing.keras_model):
+            calls.setdefault(node.operation.name, []).append(node.output_tensors[0])
+        outputs = [calls[p.keras][p.call] for p in crossing.pairs]
         assert outputs, "no pairs"
         probe = keras.Model(crossing.keras_model.inputs, outputs)
         results = flat(probe(_one_or_all(given)))

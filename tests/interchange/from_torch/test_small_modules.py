@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from lamina.errors import InputError
 from lamina.interchange import from_torch
 from lamina.interchange.from_torch.to_keras import to_keras
+from lamina.interchange.proof import verify
 from tests.interchange.from_torch.agreement import check, difference, draw_statistics
 from tests.interchange.from_torch.small_modules import CROSS, REFUSED, Apply, of_values
 
@@ -24,7 +26,7 @@ def test_the_layout_is_kept_on_request(name, tmp_path):
     module, shapes = CROSS[name]
     crossing = check(copy.deepcopy(module), *shapes, tmp_path=tmp_path, keep_layout=True)
     assert crossing.input_axes == [None] * len(shapes)
-    assert crossing.keras_model.inputs[0].shape[1:] == shapes[0][1:]
+    assert crossing.keras_model.inputs[0].shape[1] == shapes[0][1]
 
 
 @pytest.mark.parametrize("name", ["conv_stride_2", "batch_norm", "flatten_dense", "adaptive_pools"])
@@ -223,3 +225,15 @@ def test_settings_that_would_build_another_model_are_refused():
             to_keras(nn.Linear(4, 2), (1, 4))
     finally:
         keras.config.set_image_data_format("channels_last")
+
+
+def test_calls_are_counted_as_keras_makes_them(tmp_path):
+    def gates(self, x):
+        largest, mean = F.relu(self.a(x.amax((2, 3)))), F.relu(self.a(x.mean((2, 3))))
+        return self.b(largest) + self.b(mean)
+
+    module = Apply(gates, a=nn.Linear(4, 4), b=nn.Linear(4, 4))
+    crossing = check(module, (1, 4, 9, 8), tmp_path=tmp_path)
+    for backend in ("torch", "tensorflow"):
+        proof = verify(crossing, backend=backend)
+        assert proof.holds, proof.verdict

@@ -15,6 +15,7 @@ from lamina.dialects import is_keras
 from lamina.errors import InputError
 from lamina.interchange import from_keras, from_torch
 from lamina.interchange.crossing import Crossing
+from lamina.interchange.files import checksums
 from lamina.interchange.files.exported import compare_written
 from lamina.interchange.files.kinds import kind_to_write
 from lamina.interchange.files.reading import read_model
@@ -83,11 +84,13 @@ def convert(
     kind = kind_to_write(target)
     check_place(target)
     check_target(target)
+    remarks: list[str] = []
     if isinstance(source, nn.Module):
         given, said = source, name or type(source).__name__
     else:
         given = read_model(str(source), model=model, allow_custom_code=allow_custom_code)
         said = str(source)
+        remarks += filter(None, [checksums.remark(Path(source))])
     side = "keras" if is_keras(given) else "torch"
     wanted = kind.side if kind.side != "other" else {"keras": "torch", "torch": "keras"}[side]
     if side == wanted and (flavour is not None or keep_layout):
@@ -111,7 +114,7 @@ def convert(
             staging.commit(written)
         else:
             written = []
-    return _conversion(said, target, work, proof, written)
+    return _conversion(said, target, work, proof, written, remarks)
 
 
 def _crossed(
@@ -156,6 +159,9 @@ def _work(
         return Work(given, _drawn(sizes) if needed else [], None, model)
     if not is_keras(given):
         return Work(crossing.keras_model, [], crossing, None)
+    is_open = sizes is None and any(None in x.shape[1:] for x in crossing.keras_model.inputs)
+    if is_open and target.suffix.lower() not in _RUNNABLE:  # nothing in there has a size
+        return Work(crossing.torch_model, [], crossing, None)
     random = np.random.default_rng(0)
     inner = [size[1:] for size in sizes] if sizes else None
     arrays = example_inputs(crossing.keras_model, 2, inner, random)
@@ -183,7 +189,12 @@ def _run(proof: Proof | None, work: Work, path: Path) -> Proof:
 
 
 def _conversion(
-    said: str, target: Path, work: Work, proof: Proof | None, written: Sequence[str]
+    said: str,
+    target: Path,
+    work: Work,
+    proof: Proof | None,
+    written: Sequence[str],
+    remarks: Sequence[str],
 ) -> Conversion:
     crossing, module = work.crossing, work.module
     if crossing is not None:
@@ -195,7 +206,7 @@ def _conversion(
         for note in notes
     ]
     elements = sum(t.numel() for t in module.state_dict().values() if isinstance(t, Tensor))
-    return Conversion(said, str(target), layers, elements, changes, proof, written)
+    return Conversion(said, str(target), layers, elements, changes, proof, written, remarks)
 
 
 def _layers(module: nn.Module) -> list[str]:

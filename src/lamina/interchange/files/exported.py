@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from lamina.errors import InputError, MissingExtraError
+from lamina.interchange.files.checksums import check_archive
+from lamina.interchange.keras_file import LARGEST
 from lamina.interchange.proof.rows import Rows
 from lamina.interchange.proof.torch_side import flat
 
@@ -33,14 +35,19 @@ def write_pt2(module: nn.Module, inputs: Sequence[Tensor], path: Path) -> None:
     torch.export.save(_exported(module, inputs), path)
 
 
-def read_pt2(path: Path) -> nn.Module:
+def read_pt2(path: Path, *, largest: int = LARGEST) -> nn.Module:
     """The module of a ``.pt2`` file, in the mode in which it was exported.
 
     PyTorch unpickles it: only for a file that is trusted.
 
+    Args:
+        path: the file.
+        largest: bytes that it, unpacked, may take.
+
     Raises:
-        InputError: it cannot be read.
+        InputError: it is damaged, too large, or cannot be read.
     """
+    check_archive(path, f"model {str(path)!r}", ".pt2 file", largest)
     try:
         module = torch.export.load(path).module()
     except Exception as error:  # whatever a damaged file makes of it

@@ -1,4 +1,4 @@
-"""Keras weights in ``.h5`` files: checked for links and size, read into a model that is given."""
+"""Keras weights in ``.h5`` files: written with checksums; checked, then read into a given model."""
 
 from __future__ import annotations
 
@@ -9,16 +9,29 @@ from pathlib import Path
 from torch import nn
 
 from lamina.errors import InputError
-from lamina.interchange.keras_file import LARGEST, check_links
+from lamina.interchange.files import checksums
+from lamina.interchange.files.hdf5 import check_links
+from lamina.interchange.keras_file import LARGEST
 from lamina.interchange.traps import TRAPS
 
-__all__ = ["load_keras_weights"]
+__all__ = ["load_keras_weights", "save_keras_weights"]
 
 _SHAPES = re.compile(
     r"<\w+ name=(?P<layer>[^,>]+).*?variable\.shape=\((?P<ours>[\d, ]*)\), "
     r"Received: value\.shape=(?:torch\.Size\(\[|\()(?P<theirs>[\d, ]*)",
     re.DOTALL,
 )
+
+
+def save_keras_weights(model: nn.Module, path: Path) -> None:
+    """Write a ``.weights.h5`` file whose damage every reader notices, Keras's own too.
+
+    Args:
+        model: a built Keras model.
+        path: the file.
+    """
+    model.save_weights(path)  # type: ignore[operator]
+    checksums.add_to_hdf5(path)
 
 
 def load_keras_weights(model: nn.Module, path: str | Path, *, largest: int = LARGEST) -> None:
@@ -38,6 +51,7 @@ def load_keras_weights(model: nn.Module, path: str | Path, *, largest: int = LAR
     if size > largest:
         raise InputError(f"weights {str(path)!r}: has {size:,} bytes, allowed are {largest:,}")
     check_links(path, path.read_bytes(), largest)
+    checksums.check_hdf5(path)
     before = [weight.numpy() for weight in model.weights]  # type: ignore[union-attr]
     try:
         with warnings.catch_warnings():

@@ -70,7 +70,7 @@ def read_model(
                 f"SRC: PyTorch unpickles {source!r}, which may run code of its own; "
                 "--allow-custom-code reads it, if you trust the file"
             )
-        return read_pt2(path)
+        return read_pt2(path, largest=largest)
     return _with_weights(path, model, largest)
 
 

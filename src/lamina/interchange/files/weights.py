@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import pickle
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lamina.errors import InputError, MissingExtraError
+from lamina.interchange.files import checksums
 from lamina.interchange.keras_file import LARGEST
 from lamina.interchange.traps import TRAPS
 
@@ -55,16 +54,7 @@ def read_pt(path: Path, *, largest: int = LARGEST) -> dict[str, Tensor]:
         InputError: it is damaged, holds anything but tensors, or unpacks to more than ``largest``.
     """
     where = f"weights {str(path)!r}"
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-            if size > largest:
-                raise InputError(f"{where}: unpacks to {size:,} bytes, allowed are {largest:,}")
-            damaged = archive.testzip()
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise InputError(f"{where}: no file of torch.save, or a damaged one: {error}") from error
-    if damaged is not None:
-        raise InputError(f"{where}: damaged: {damaged!r} is not what was written")
+    checksums.check_archive(path, where, "file of torch.save", largest)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -82,7 +72,7 @@ def read_safetensors(path: Path, *, largest: int = LARGEST) -> dict[str, Tensor]
     """The tensors of a ``.safetensors`` file by name.
 
     Args:
-        path: the file; a `CONFIGURATION` beside it that states its SHA-256 must state this one's.
+        path: the file.
         largest: bytes that it may have.
 
     Raises:
@@ -93,26 +83,23 @@ def read_safetensors(path: Path, *, largest: int = LARGEST) -> dict[str, Tensor]
     size = path.stat().st_size
     if size > largest:
         raise InputError(f"{where}: has {size:,} bytes, allowed are {largest:,}")
-    data = path.read_bytes()
-    stated = configuration_of(path).get("sha256")
-    if stated is not None and stated != hashlib.sha256(data).hexdigest():
-        raise InputError(f"{where}: damaged: its SHA-256 is not that of its {CONFIGURATION}")
     try:
-        tensors: dict[str, Tensor] = _safetensors().load(data)
+        tensors: dict[str, Tensor] = _safetensors().load(path.read_bytes())
     except MissingExtraError:
         raise
     except Exception as error:  # whatever the parser finds wrong with it
         raise InputError(f"{where}: no .safetensors file, or a damaged one") from error
+    checksums.check_tensors(path, tensors)
     return tensors
 
 
 def safetensors_bytes(state: Mapping[str, Tensor]) -> bytes:
-    """A ``.safetensors`` file's content.
+    """A ``.safetensors`` file's content, with checksums.
 
     Raises:
         MissingExtraError: safetensors is not installed.
     """
-    data: bytes = _safetensors().save(dict(state))
+    data: bytes = _safetensors().save(dict(state), metadata=checksums.metadata_of(state))
     return data
 
 

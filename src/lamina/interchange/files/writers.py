@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from lamina.errors import InputError
 from lamina.interchange import from_keras, from_torch
 from lamina.interchange.crossing import Crossing
 from lamina.interchange.files import exported, weights
+from lamina.interchange.files.keras_weights import save_keras_weights
 
 __all__ = ["Work", "check_target", "write"]
 
@@ -74,7 +74,7 @@ def write(work: Work, target: Path) -> list[str]:
         case ".keras":
             module.save(target)  # type: ignore[operator]
         case ".h5":
-            module.save_weights(target)  # type: ignore[operator]
+            save_keras_weights(module, target)
         case ".safetensors":
             return _safetensors(work, target)
         case ".pt" | ".pth":
@@ -89,12 +89,10 @@ def write(work: Work, target: Path) -> list[str]:
 
 
 def _safetensors(work: Work, target: Path) -> list[str]:
-    data = weights.safetensors_bytes(weights.state_of(work.module))
-    target.write_bytes(data)
+    target.write_bytes(weights.safetensors_bytes(weights.state_of(work.module)))
     stated = {
         "lamina": __version__,
         "weights": target.name,
-        "sha256": hashlib.sha256(data).hexdigest(),
         "model": work.model,
         "inputs": [list(x.shape) for x in work.examples],
     }
@@ -111,7 +109,7 @@ def _source(work: Work, target: Path) -> list[str]:
         name = "_".join(words).lower() or "model"
         text = from_torch.source(work.crossing, name if name.isidentifier() else f"model_{name}")
         beside = target.with_suffix(".weights.h5")
-        work.module.save_weights(beside)  # type: ignore[operator]
+        save_keras_weights(work.module, beside)
     else:
         name = "".join(word[0].upper() + word[1:] for word in words) or "Model"
         text = from_keras.source(work.crossing, name if name.isidentifier() else f"Model{name}")

@@ -7,18 +7,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, fx, nn
 
 from lamina.errors import InputError
 from lamina.extras import require
-from lamina.interchange.crossing import Crossing, Note
+from lamina.interchange.crossing import Crossing, Note, Pair
+from lamina.interchange.from_keras.tracing import in_order
 from lamina.interchange.from_torch.builder import Builder, Flavour
 from lamina.interchange.from_torch.source import live, text
 from lamina.interchange.from_torch.statement import Statement
-from lamina.interchange.from_torch.trace import Example, examples, trace
+from lamina.interchange.from_torch.trace import Example, examples, trace, trace_any_size
 from lamina.interchange.from_torch.value import Value, canonical, shape_of
 from lamina.interchange.from_torch.walk import Walk
 
@@ -50,7 +52,8 @@ def cross(
     Args:
         module: what ``torch.export`` can trace; it is left as it was.
         example_input: a batch, a tuple of batches, or sizes such as (1, 3, 224, 224); float32.
-            The sizes become the model's, but the batch's, which is free where the module lets it.
+            The batch, and the height and width of images, are free in the Keras model where the
+            module and every layer of it let them be; a note names the layer that does not.
         flavour: "keras" for layers of keras.layers alone, "lamina" for lamina.layers.
         keep_layout: the Keras model takes and gives images as (N, C, H, W), as torch does.
 
@@ -67,7 +70,7 @@ def cross(
         >>> layers = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
         >>> crossing = cross(layers, (1, 3, 16, 16))
         >>> crossing.keras_model.output_shape
-        (None, 16, 16, 8)
+        (None, None, None, 8)
         >>> [pair.keras for pair in crossing.weights]
         ['layer_0/kernel', 'layer_0/bias']
     """
@@ -79,14 +82,37 @@ def cross(
     except ImportError as error:
         raise InputError(f"model {type(module).__name__}: {error}") from error
     _check_dtypes(module)
-    graph, has_any_batch = trace(module, examples(example_input))
+    inputs = examples(example_input)
+    graph = trace_any_size(module, inputs)
+    if graph is not None:
+        try:
+            return _built(module, graph, build, inputs, keep_layout)
+        except (ValueError, TypeError):
+            said = "needs a fixed size: the model takes images of the example's alone"
+            note = Note(build.where, "dropped", "image-size", said)
+            build = Builder(flavour, notes=[note])
+    return _built(module, trace(module, inputs), build, inputs, keep_layout)
+
+
+def _built(
+    module: nn.Module,
+    graph: fx.GraphModule,
+    build: Builder,
+    given: tuple[Tensor, ...],
+    keep_layout: bool,
+) -> ToKeras:
     walk = Walk(module, graph, build)
-    inputs = [_input(build, node, has_any_batch, keep_layout) for node in walk.inputs]
+    inputs = [_input(build, node, keep_layout) for node in walk.inputs]
     outputs = [
         build.arranged(value, range(value.rank) if keep_layout else None)
         for value in walk.run([value for _, value in inputs])
     ]
-    return _crossing(module, walk, inputs, outputs)
+    crossing = _crossing(module, walk, inputs, outputs)
+    crossing.sizes = [
+        tuple(example.shape[axis] for axis in value.axes[1:])
+        for example, (_, value) in zip(given, inputs, strict=True)
+    ]
+    return crossing
 
 
 def source(crossing: Crossing, function_name: str = "build") -> str:
@@ -148,7 +174,6 @@ def _check_dtypes(module: nn.Module) -> None:
 def _input(
     build: Builder,
     node: Any,  # noqa: ANN401 - a placeholder
-    has_any_batch: bool,
     keep_layout: bool,
 ) -> tuple[Any, Value]:
     """The symbolic input, and the value that the walk begins with."""
@@ -156,9 +181,10 @@ def _input(
 
     sizes = shape_of(node.meta["val"])
     axes = tuple(range(len(sizes))) if keep_layout else _axes_of_input(node)
+    batch, *rest = [size if isinstance(size, int) else None for size in sizes]
     tensor = keras.Input(
-        tuple(sizes[axis] for axis in axes[1:]),
-        batch_size=None if has_any_batch else sizes[0],
+        tuple(rest[axis - 1] for axis in axes[1:]),
+        batch_size=batch,
         name=build.taken(str(node.target)),
     )
     return tensor, Value(tensor, sizes, axes)
@@ -191,7 +217,7 @@ def _crossing(
         keras_model=model,
         torch_model=module,
         graph=walk.graph,
-        pairs=[pair for pair, tensor in walk.pairs if id(tensor) in produced],
+        pairs=_as_called([pair for pair, tensor in walk.pairs if id(tensor) in produced], model),
         weights=walk.build.weights,
         notes=walk.build.notes,
         input_axes=[_permutation(value) for _, value in inputs],
@@ -199,6 +225,17 @@ def _crossing(
         statements=needed,
         flavour=walk.build.flavour,
     )
+
+
+def _as_called(pairs: list[Pair], model: Any) -> list[Pair]:  # noqa: ANN401
+    """The pairs with a layer's calls counted as Keras makes them: by depth, not as written."""
+    made: Counter[str] = Counter()
+    order: dict[tuple[str, int], int] = {}
+    for node in in_order(model):
+        name = node.operation.name
+        order[name, node.operation._inbound_nodes.index(node)] = made[name]
+        made[name] += 1
+    return [replace(pair, call=order[pair.keras, pair.call]) for pair in pairs]
 
 
 def _note_unused(module: nn.Module, build: Builder) -> None:

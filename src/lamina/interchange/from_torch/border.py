@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from lamina.interchange.from_torch.call import Call, Rule
-from lamina.interchange.from_torch.value import Value
+from lamina.interchange.from_torch.value import Size, Value
 
 __all__ = ["RULES"]
 
@@ -46,7 +47,7 @@ def _with_constant(call: Call, x: Value, sides: Sides, value: float) -> Value:
     cut: Sides = [(max(-a, 0), max(-b, 0)) for a, b in sides]
     if any(map(any, cut)):
         index = tuple(
-            slice(a or None, x.shape[axis] - b if b else None)
+            slice(a or None, -b if b else None)
             for axis, (a, b) in ((axis, cut[axis]) for axis in x.axes)
         )
         x = _padded(x, call.build.index(x.tensor, index), [(-a, -b) for a, b in cut])
@@ -89,7 +90,7 @@ def _padded(x: Value, tensor: Any, sides: Sides, is_nonnegative: bool = True) ->
 def _resize(call: Call) -> Value:
     method = "nearest" if "nearest" in call.what else "bilinear"
     x = call.build.arranged(call.value())
-    sizes, results = [int(s) for s in x.shape[2:]], [int(s) for s in call.shape[2:]]
+    sizes, results = list(x.shape[2:]), list(call.shape[2:])
     if x.rank != 4:
         call.refuse("resizing along one axis", "interpolation")
     if sizes == results:
@@ -97,19 +98,34 @@ def _resize(call: Call) -> Value:
     if method == "bilinear" and call["align_corners"] and sizes != [1, 1]:
         call.refuse("align_corners=True", "interpolation")
     factors = call.get("scale_factors")
+    times = _whole(sizes, results, factors)
+    if times:
+        tensor = call.build.layer("UpSampling2D", times, interpolation=method, on=x.tensor)
+        return replace(x, tensor=tensor, shape=call.shape)
+    sizes, results = [int(size) for size in sizes], [int(size) for size in results]
     if factors and any(
         size * factor != result
         for size, factor, result in zip(sizes, factors, results, strict=True)
     ):
         call.refuse(f"a scale of {factors} that {sizes} pixels do not fit", "interpolation")
-    if all(result % size == 0 for size, result in zip(sizes, results, strict=True)):
-        times = tuple(result // size for size, result in zip(sizes, results, strict=True))
-        tensor = call.build.layer("UpSampling2D", times, interpolation=method, on=x.tensor)
-    elif method == "bilinear":
+    if method == "bilinear":
         tensor = call.build.layer("Resizing", *results, on=x.tensor)
     else:
         tensor = _nearest(call, x.tensor, sizes, results)
     return replace(x, tensor=tensor, shape=call.shape)
+
+
+def _whole(
+    sizes: Sequence[Size], results: Sequence[Size], factors: Sequence[float] | None
+) -> tuple[int, ...] | None:
+    """Whole numbers of pixels that each pixel becomes, if it does."""
+    if factors and all(float(factor).is_integer() for factor in factors):
+        return tuple(int(factor) for factor in factors)
+    if any(not isinstance(size, int) for size in (*sizes, *results)):
+        return None
+    if any(result % size for size, result in zip(sizes, results, strict=True)):
+        return None
+    return tuple(result // size for size, result in zip(sizes, results, strict=True))
 
 
 def _nearest(call: Call, tensor: Any, sizes: list[int], results: list[int]) -> Any:  # noqa: ANN401

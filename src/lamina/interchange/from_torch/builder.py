@@ -9,17 +9,19 @@ from __future__ import annotations
 import inspect
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
+import sympy
 import torch
+from torch import fx
 
 from lamina.errors import InputError
 from lamina.interchange.crossing import Fate, Note, Rearrangement, WeightPair
 from lamina.interchange.from_torch.statement import Statement
-from lamina.interchange.from_torch.value import Features, Shape, Value, canonical, groups
+from lamina.interchange.from_torch.value import Features, Shape, Size, Value, canonical, groups
 
 __all__ = ["Builder", "Flavour", "LayerWeight", "Weight"]
 
@@ -132,6 +134,7 @@ class Builder:
         Raises:
             ValueError: a weight that is in another layer already.
         """
+        _check_numbers(arguments, keywords)
         cls = getattr(self._layers, kind)
         keywords = _without_defaults(cls, keywords)
         frozen = bool(weights) and self._are_frozen(weights)
@@ -153,6 +156,7 @@ class Builder:
 
     def op(self, function: str, *arguments: Any, part: str = "", **keywords: Any) -> Any:  # noqa: ANN401
         """Call an operation of keras.ops; its first arguments are symbolic tensors."""
+        _check_numbers(arguments, keywords)
         output = getattr(self._ops, function)(*arguments, **keywords)
         self._name_operation(output, part or function)
         read = [a for a in arguments if _is_symbolic(a)]
@@ -161,6 +165,7 @@ class Builder:
 
     def index(self, tensor: Any, index: tuple[slice | int, ...]) -> Any:  # noqa: ANN401
         """``tensor[index]``."""
+        _check_numbers(index)
         output = tensor[index]
         self._name_operation(output, "slice")
         self._note_statement("[]", (tensor, index), {}, [tensor], output)
@@ -265,7 +270,7 @@ class Builder:
             return value
         sizes = value.expanded
         value = self.arranged(replace(value, expanded=None))
-        times = [sizes[axis] if value.shape[axis] != sizes[axis] else 1 for axis in value.axes]
+        times = [int(sizes[axis]) if value.shape[axis] != sizes[axis] else 1 for axis in value.axes]
         if value.rank == 4 and times[0] == times[3] == 1:
             tensor = self.layer("UpSampling2D", tuple(times[1:3]), on=value.tensor, part="expand")
         else:
@@ -296,6 +301,8 @@ class Builder:
             tensor = self._reshape(tensor, value.sizes(order))
             tensor = self._permute(tensor, [order.index(axis) for axis in wanted])
         axes = tuple(axis for _, news in blocks for axis in news)
+        if _open(value.sizes(wanted)) != _open(shape[axis] for axis in axes):
+            raise ValueError("its sizes follow from the image's")
         tensor = self._reshape(tensor, tuple(shape[axis] for axis in axes))
         return replace(value, tensor=tensor, shape=shape, axes=axes)
 
@@ -363,6 +370,29 @@ def _flattened(found: Any, order: list[int], value: Value, shape: Shape) -> Feat
         return None
     sizes = tuple(int(value.shape[axis]) for axis in order[1:])
     return Features(sizes, tuple(order[1:].index(axis) for axis in joined))
+
+
+def _open(sizes: Iterable[Size]) -> list[Size]:
+    """Those that are not known, where there are several: of one, Keras finds the number."""
+    found = [size for size in sizes if not isinstance(size, int)]
+    return found if len(found) > 1 else []
+
+
+def _check_numbers(*values: Any) -> None:
+    """Raise where a layer would be built with a number that only a call decides.
+
+    Raises:
+        ValueError: there is one.
+    """
+    for value in values:
+        if isinstance(value, list | tuple):
+            _check_numbers(*value)
+        elif isinstance(value, dict):
+            _check_numbers(*value.values())
+        elif isinstance(value, slice):
+            _check_numbers(value.start, value.stop, value.step)
+        elif isinstance(value, fx.Node | sympy.Basic | torch.SymInt | torch.SymFloat):
+            raise ValueError("it needs a number that follows from the input's size")
 
 
 def _is_symbolic(value: object) -> bool:

@@ -9,36 +9,49 @@ from typing import Any
 import numpy as np
 
 from lamina.interchange.from_torch.call import Call, Rule, operation, pair, short
-from lamina.interchange.from_torch.value import Value
+from lamina.interchange.from_torch.value import Shape, Size, Value, shape_of
 
 __all__ = ["RULES"]
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """One axis of a pool's window, in pixels."""
+    """One axis of a pool's window, in pixels; its size and results may be open."""
 
-    size: int
+    size: Size
     window: int
     stride: int
     padding: int
-    results: int
+    results: Size
 
     @property
-    def end(self) -> int:
+    def is_open(self) -> bool:
+        """Whether the image's size is not known."""
+        return not isinstance(self.size, int)
+
+    @property
+    def end(self) -> Size:
         """Pixels behind the image: PyTorch's padding, or more where ``ceil_mode`` reads more."""
+        if self.is_open:
+            return self.padding
         reach = (self.results - 1) * self.stride - self.padding + self.window
         return max(self.padding, reach - self.size)
 
     @property
     def is_same(self) -> bool:
         """Whether Keras's "same" has these windows."""
+        if self.is_open:
+            return self.stride == 1 and 2 * self.padding == self.window - 1
         total = max((self.results - 1) * self.stride + self.window - self.size, 0)
         results = -(-self.size // self.stride)
-        return results == self.results and total // 2 == self.padding
+        return bool(results == self.results and total // 2 == self.padding)
 
     def shares(self, with_padding: bool) -> list[float]:
         """Each window's size over how much of it counts: never what ``ceil_mode`` adds behind."""
+        if self.is_open:
+            if with_padding:
+                return [1.0]
+            raise ValueError("its shares of the border depend on the image's size")
         starts = [i * self.stride - self.padding for i in range(self.results)]
         border = self.padding if with_padding else 0
         ends = [min(start + self.window, self.size + border) for start in starts]
@@ -50,18 +63,18 @@ class _Axis:
 
 def _axes_of(call: Call, x: Value) -> tuple[_Axis, ...]:
     rank = x.rank - 2
+    if call["ceil_mode"] and not all(isinstance(size, int) for size in x.shape[2:]):
+        raise ValueError("what ceil_mode adds depends on the image's size")
     window = pair(call["kernel_size"], rank)
     stride = pair(call["stride"], rank) if call["stride"] else window
     sizes = zip(x.shape[2:], window, stride, pair(call["padding"], rank), strict=True)
-    return tuple(
-        _Axis(*size, results) for size, results in zip(sizes, _results(call)[2:], strict=True)
-    )
+    return tuple(_Axis(*size, results) for size, results in zip(sizes, _results(call), strict=True))
 
 
-def _results(call: Call) -> tuple[Any, ...]:
+def _results(call: Call) -> Shape:
+    """The sizes of the image that comes out."""
     val = call.node.meta["val"]
-    first = val[0] if isinstance(val, tuple | list) else val
-    return tuple(first.shape[:2]) + tuple(int(size) for size in first.shape[2:])
+    return shape_of(val[0] if isinstance(val, tuple | list) else val)[2:]
 
 
 def _image(call: Call) -> Value:
@@ -100,7 +113,7 @@ def _max_pool(call: Call) -> Value | tuple[Value, ...]:
         else:
             tensor = _with_border(call, x, axes)
     pooled = _window_layer(call, "MaxPooling", tensor, axes, padding)
-    result = replace(x, tensor=pooled, shape=(*x.shape[:2], *_results(call)[2:]))
+    result = replace(x, tensor=pooled, shape=(*x.shape[:2], *_results(call)))
     return (result,) if with_indices else result
 
 
@@ -152,7 +165,7 @@ def _average_pool(call: Call) -> Value:
 
 def _adaptive_pool(call: Call) -> Value | tuple[Value, ...]:
     kind = "Max" if "max" in call.what else "Average"
-    results = _results(call)[2:]
+    results = _results(call)
     with_indices = _gives_indices(call)
     if set(results) == {1}:
         pooled = global_pool(call, kind, keepdims=True)

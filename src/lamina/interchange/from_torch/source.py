@@ -75,10 +75,13 @@ def live(statements: Sequence[Statement], outputs: Sequence[Any]) -> list[Statem
 
 
 def _shapes(tensors: Sequence[Any]) -> str:
-    return " and ".join(
-        f"({', '.join('N' if size is None else str(size) for size in tensor.shape)})"
-        for tensor in tensors
-    )
+    return " and ".join(f"({', '.join(_sizes(tensor.shape))})" for tensor in tensors)
+
+
+def _sizes(shape: Sequence[int | None]) -> list[str]:
+    """Numbers, and letters for what is open: of the batch, height, width."""
+    letters = iter("NHW" if shape[0] is None else "HW")
+    return [next(letters, "?") if size is None else str(size) for size in shape]
 
 
 class _Writer:

@@ -25,6 +25,7 @@ def to_keras(
     Args:
         module: what ``torch.export`` can trace; it is left as it was.
         example_input: a batch, a tuple of batches, or sizes such as (1, 3, 224, 224); float32.
+            Height and width of images stay open, as the batch does, where every layer lets them.
         flavour: "keras" for layers of keras.layers alone, which any Keras opens; "lamina" for
             those of lamina.layers.
         keep_layout: the Keras model takes and gives images as (N, C, H, W), as torch does.

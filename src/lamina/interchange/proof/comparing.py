@@ -57,7 +57,8 @@ def verify(
         seed: of the inputs and the projection.
         tolerance: the relative difference that is allowed. Right crossings are within 1e-9, but
             for what TensorFlow has in float32 alone: resizing, constants of GELU and LeakyReLU.
-        sizes: shapes of the Keras inputs without the batch, for those that leave a size open.
+        sizes: shapes of the Keras inputs without the batch, for those that leave a size open; those
+            of the example that the crossing was made with, if there was one.
         backend: what Keras runs on; ``"auto"`` is TensorFlow where it is installed and can.
         training: take the training step too, which an exported torch model cannot.
 
@@ -70,7 +71,7 @@ def verify(
         raise InputError(f"batch: expected at least 2, got {batch}")
     names = Names(crossing)
     random = np.random.default_rng(seed)
-    inputs = example_inputs(crossing.keras_model, batch, sizes, random)
+    inputs = example_inputs(crossing.keras_model, batch, sizes or crossing.sizes or None, random)
     tensors = [
         torch.from_numpy(_torch_order(x, axes))
         for x, axes in zip(inputs, crossing.input_axes, strict=True)
