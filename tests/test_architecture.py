@@ -16,6 +16,7 @@ FLOORS = {
     "__main__": 9,
     "doctor": 7,
     "bench": 7,
+    "lab": 7,
     "train": 6,
     "inspector": 5,
     "optimiser": 5,

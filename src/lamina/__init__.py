@@ -6,6 +6,8 @@
 - ``lamina.theory``: shapes, cost, complexity and limits by formula.
 - ``lamina.set_numerics("strict")``: no algorithm whose rounding exceeds the plain sum's.
 - ``lamina.inspect(model, ...)``: every layer of a model accounts for itself.
+- ``lamina.explain(model, image)``: one image followed through a model, number by number.
+- ``lamina.lab.run(name)``: a claim about a kind of layer, tried.
 - ``lamina.optimize(model)``: your own torch model, run as lamina's fused ops;
   ``lamina.restore(model)`` gives it back plain; ``lamina.save_plan(file)`` keeps what was chosen.
 - ``lamina.tune_memory()``: memory that is ready for PyTorch's other ops too;
@@ -22,6 +24,7 @@ from lamina._version import __version__
 __all__ = [
     "__version__",
     "empty_cache",
+    "explain",
     "inspect",
     "load_plan",
     "models",
@@ -36,18 +39,21 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from lamina import layers as layers  # not in __all__: it needs Keras
+    from lamina import lab as lab  # not in __all__: these two need an extra
+    from lamina import layers as layers
     from lamina import models, nn, ops, theory
     from lamina.graph import load_plan, save_plan
     from lamina.inspector import inspect
+    from lamina.inspector.explain import explain
     from lamina.ops import set_numerics
     from lamina.ops.runtime.memory import empty_cache
     from lamina.ops.runtime.memory_tuning import tune_memory
     from lamina.optimiser import optimize, restore
 else:
-    _FLOORS = ("layers", "models", "nn", "ops", "theory")
+    _FLOORS = ("lab", "layers", "models", "nn", "ops", "theory")
     _FUNCTIONS = {
         "empty_cache": "lamina.ops.runtime.memory",
+        "explain": "lamina.inspector.explain",
         "inspect": "lamina.inspector",
         "load_plan": "lamina.graph",
         "optimize": "lamina.optimiser",

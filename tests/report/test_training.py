@@ -208,3 +208,11 @@ def test_what_the_model_mistakes_comes_before_what_it_is_made_of():
     assert "Mistaken, and nearly so" in page
     flawless = training_page(report(confusion=[[2, 0], [0, 2]]))
     assert "Nearly mistaken" in flawless and "Mistaken, and nearly so" not in flawless
+
+
+def test_pages_beside_the_report_are_linked_by_name():
+    followed = {"explain-1.html": f"test image 3, a {EVIL}", "explain-2.html": "test image 5"}
+    page = training_page(report(followed=followed))
+    assert re.findall(r'href="(explain-\d.html)"', page) == list(followed)
+    assert EVIL not in page and "test image 5" in page
+    assert "explain-" not in training_page(report())

@@ -73,6 +73,7 @@ def test_a_run_folder_holds_everything_that_was_promised(finished_run):
     names = {path.name for path in finished_run.iterdir()}
     assert names == {
         *("config.json", "metrics.csv", "result.json", "report.html"),
+        *("explain-1.html", "explain-2.html", "explain-3.html"),
         *("checkpoints", "tensorboard"),
     }
     assert [path.name for path in checkpoints(finished_run)] == ["epoch-0003", "epoch-0002"]

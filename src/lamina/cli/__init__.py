@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from lamina.cli import checking, conversion, inspection, timing, training
+from lamina.cli import checking, conversion, explanation, inspection, laboratory, timing, training
 from lamina.cli.common import warn
 from lamina.errors import InputError, MissingExtraError, RunError, closest
 
@@ -44,7 +44,9 @@ def _settings(
 app.command()(training.train)
 app.command()(training.predict)
 app.command()(inspection.inspect)
+app.command()(explanation.explain)
 app.command()(conversion.convert)
+app.command()(laboratory.lab)
 app.add_typer(timing.bench, name="bench")
 app.command()(checking.doctor)
 

@@ -169,7 +169,8 @@ def page(
         styles: further style sheets, as text, after the shared one.
         scripts: further scripts, as text, after the shared one; they run when the page stands.
     """
-    sheets = [asset("page.css"), *styles]
+    shared = "".join(map(asset, ("palette.css", "chart.css", "page.css")))
+    sheets = [shared, *styles]
     programs = [asset("page.js"), *scripts]
     policy = (
         "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "

@@ -1,7 +1,7 @@
 """The report of a training run: how good it is, how it got there, and where it errs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lamina.report.account import Account
 from lamina.report.confusion import (
@@ -62,6 +62,7 @@ class TrainingReport:
         environment: versions and machine.
         skipped: files left out as unreadable.
         account: what every layer costs and how healthy it was, or None.
+        followed: test images that pages beside this one follow through the network, by file.
     """
 
     title: str
@@ -79,6 +80,7 @@ class TrainingReport:
     environment: Mapping[str, object]
     skipped: Sequence[str] = ()
     account: Account | None = None
+    followed: Mapping[str, str] = field(default_factory=dict)
 
 
 def training_page(report: TrainingReport) -> str:
@@ -89,6 +91,7 @@ def training_page(report: TrainingReport) -> str:
         _headline(report),
         _curves(report),
         _mistakes(report),
+        _followed(report),
         inspect_html.sections(account, facts=False) if account is not None else None,
         _settings(report),
         tag("footer", "Written by lamina. This file loads nothing and can be passed on as it is."),
@@ -203,6 +206,17 @@ def _mistakes(report: TrainingReport) -> Html:
         lede=f"{said} The images shown are those to whose right class the model gave the least "
         "probability.",
     )
+
+
+def _followed(report: TrainingReport) -> Html | None:
+    if not report.followed:
+        return None
+    pages = [tag("li", tag("a", image, href=file)) for file, image in report.followed.items()]
+    said = (
+        "Test images followed through the network, to the arithmetic of a single number: the one "
+        "that was answered best first, the worst last."
+    )
+    return section("Look inside", tag("ul", pages), lede=said)
 
 
 def _settings(report: TrainingReport) -> Html:

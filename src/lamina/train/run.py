@@ -14,7 +14,7 @@ from rich.console import Console
 from torch.utils.data import DataLoader
 
 from lamina._version import __version__
-from lamina.errors import InputError
+from lamina.errors import InputError, RunError
 from lamina.graph import without_a_clock
 from lamina.inspector import inspect
 from lamina.optimiser import optimize
@@ -33,6 +33,7 @@ from lamina.train.config import RunDocument, read_config
 from lamina.train.data import Facts, ImageData, load_data
 from lamina.train.environment import describe
 from lamina.train.evaluation import Evaluation, accuracy_by_batch_statistics, evaluate, examples
+from lamina.train.explained import explain_tests
 from lamina.train.files import write_file
 from lamina.train.health import HealthMonitor
 from lamina.train.model import build_model, chosen_model, is_worth_compiling
@@ -292,6 +293,7 @@ class _Run:
             environment=describe(),
             skipped=data.skipped,
             account=account,
+            followed=self._explain(model, test),
         )
         write_file(out / "report.html", training_page(report).encode())
         write_file(out / "result.json", (json.dumps(asdict(result), indent=2) + "\n").encode())
@@ -301,6 +303,22 @@ class _Run:
             self.console.print(to_terminal(replace(shown, columns=narrow)))
         said = _summary(result, test, out)
         self.console.print(said, markup=False, highlight=False, soft_wrap=True)
+
+    def _explain(self, model: torch.nn.Module, test: Evaluation) -> dict[str, str]:
+        """Leave pages that follow test images; where there can be none, the run is not lost.
+
+        Returns:
+            What each page follows, by its file.
+        """
+        try:
+            pages = explain_tests(model, self.data, test, self.config.model)
+        except (InputError, RunError) as error:
+            said = f"report: without pages that follow an image: {error}"
+            self.console.print(said, style="yellow", markup=False)
+            return {}
+        for file, page in pages.items():
+            write_file(self.out / file, page.html.encode())
+        return {file: page.record.picture.name for file, page in pages.items()}
 
 
 _SHOWN = ("layer", "kind", "output", "parameters", "macs")

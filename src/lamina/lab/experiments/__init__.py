@@ -1,0 +1,1 @@
+"""The experiments, one file each: claim, theory, rule, measurement."""

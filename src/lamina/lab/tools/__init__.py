@@ -1,0 +1,1 @@
+"""What experiments share: images, the plain training loop, a clock, small networks."""

@@ -1,0 +1,1 @@
+"""What an experiment found: records, figures drawn from them, a page each and a gallery."""
