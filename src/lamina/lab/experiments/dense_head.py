@@ -305,11 +305,12 @@ EXPERIMENT = Experiment(
         "of the class activation map, the weighted sum of the channels at each pixel."
     ),
     method=(
-        "Networks of four convolutions, equal but for the head, are trained for equally many steps, "
-        "at a learning rate that falls from 0.01 to 0, on 5 to 80 images per class (scaled to 12 pixels) in an empty square of 24: in its "
-        "middle, or each at a drawn place. Then test images are moved from the middle by 1 to 4 "
-        "pixels in four directions. In squares with an image in each half, of different classes, "
-        "the map of each class is summed over both halves: chance finds 50 % on their side. "
+        "Networks of four convolutions, equal but for the head, are trained for equally many "
+        "steps, at a learning rate that falls from 0.01 to 0, on 5 to 80 images per class "
+        "(scaled to 12 pixels) in an empty square of 24: in its middle, or each at a drawn "
+        "place. Then test images are moved from the middle by 1 to 4 pixels in four "
+        "directions. In squares with an image in each half, of different classes, the map of "
+        "each class is summed over both halves: chance finds 50 % on their side. "
         "Fast: 8 filters in place of 12, 100 steps in place of 250, 10 and 40 images per class."
     ),
     criteria=[
