@@ -22,8 +22,8 @@ _HEAD = """# Claims about layers, tried
 
 {held} of {count} claims hold, {limited} of them within limits. Each is a sentence that people say
 about a kind of layer, with theory's prediction, a measurement over five seeds, and a verdict by a
-rule that stood in the code before the result. `lamina lab --all` tries them on your machine,
-`--data FOLDER` on your images.
+rule that stands in the code. `lamina lab --all` tries them on your machine, `--data FOLDER` on your
+images.
 
 | claim | verdict |
 |---|---|
@@ -42,9 +42,9 @@ def page(findings: list[Finding]) -> str:
         count=len(findings),
         limited=sum(one.holds and one.verdict != "holds" for one in findings),
         rows="\n".join(lines),
-        machine=f"{facts['processor']}, {facts['threads']} threads, PyTorch {facts['torch']}",
+        machine=f"{facts['processor']}, one thread, PyTorch {facts['torch']}",
     )
-    return "\n".join([head, *(markdown(one, f"findings/{one.name}.svg") for one in findings)])
+    return "\n".join([head, *(markdown(one, f"findings/{one.name}") for one in findings)])
 
 
 def _anchor(title: str) -> str:
@@ -59,4 +59,5 @@ if __name__ == "__main__":
     for one in found:
         (KEPT / f"{one.name}.json").write_text(one.to_json())
         (KEPT / f"{one.name}.svg").write_text(figure(one.chart))
+        (KEPT / f"{one.name}-narrow.svg").write_text(figure(one.chart, columns=1))
     PAGE.write_text(page(found))

@@ -17,7 +17,9 @@ def test_page_and_figures_are_the_findings():
     assert all(len(one.seeds) >= 5 and not one.fast for one in findings)
     assert script["PAGE"].read_text() == script["page"](findings)
     for one in findings:
-        assert (script["KEPT"] / f"{one.name}.svg").read_text() == figure(one.chart)
+        wide, narrow = (script["KEPT"] / f"{one.name}{end}.svg" for end in ("", "-narrow"))
+        assert wide.read_text() == figure(one.chart)
+        assert narrow.read_text() == figure(one.chart, columns=1)
 
 
 def test_a_kept_finding_was_judged_by_the_rule_that_stands():

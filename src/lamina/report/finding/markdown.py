@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 from lamina.report.finding.page import results_table
 from lamina.report.finding.records import Finding
 from lamina.report.table import to_markdown
@@ -13,7 +15,8 @@ def markdown(finding: Finding, figure: str) -> str:
 
     Args:
         finding: what was found.
-        figure: address of its SVG file, from the page.
+        figure: address of its SVG file from the page, without the suffix; beside it lies one of
+            the same name and ``-narrow``, for a phone.
     """
     rule = "\n".join(
         f"- {'**Met**' if one.holds else '**Not met**'}: {one.statement}"
@@ -27,7 +30,10 @@ def markdown(finding: Finding, figure: str) -> str:
 
 **{verdict}.**
 
-![{finding.chart.label}]({figure})
+<picture>
+<source media="(max-width: 40rem)" srcset="{figure}-narrow.svg">
+<img alt="{escape(finding.chart.label)}" src="{figure}.svg">
+</picture>
 
 {finding.theory}
 
