@@ -5,7 +5,7 @@ Colours are classes of ``assets/page.css``: ``series-1`` to ``series-6`` for str
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from lamina.report.html import Content, Html, tag
@@ -174,8 +174,8 @@ def line_chart(
         )
     for position, line in enumerate(series):
         colour = position % 6 + 1
-        path = _path([(x(a), y(b)) if drawable(b) else None for a, b in line.points])
-        lines.append(tag("path", d=path, class_=f"series-{colour}"))
+        line_path = path([(x(a), y(b)) if drawable(b) else None for a, b in line.points])
+        lines.append(tag("path", d=line_path, class_=f"series-{colour}"))
         for a, b in line.points:
             if drawable(b):
                 # An unseen, generous target per point: its title is what the pointer shows.
@@ -188,6 +188,22 @@ def line_chart(
         x, y, x_form=x_form, y_form=y_form, x_title=x_title, y_title=y_title, whole_x=whole_x
     )
     return drawing(width, height, axes, lines, label=label, class_="chart")
+
+
+def path(points: Iterable[tuple[float, float] | None]) -> str:
+    """Return the ``d`` of a line through points in pixels; None leaves a gap.
+
+    >>> path([(0, 0), (1, 2), None, (3, 4)])
+    'M0.0 0.0L1.0 2.0M3.0 4.0'
+    """
+    steps, pen = [], "M"
+    for point in points:
+        if point is None:
+            pen = "M"
+            continue
+        steps.append(f"{pen}{point[0]:.1f} {point[1]:.1f}")
+        pen = "L"
+    return "".join(steps)
 
 
 def shortened(name: str, width: float) -> str:
@@ -211,14 +227,3 @@ def _round_down(value: float) -> float:
     """Return the largest of 1, 2, 5 times a power of ten that is not above ``value``."""
     unit = 10.0 ** math.floor(math.log10(value))
     return max((f * unit for f in (1, 2, 5) if f * unit <= value), default=unit)
-
-
-def _path(points: Sequence[tuple[float, float] | None]) -> str:
-    steps, pen = [], "M"
-    for point in points:
-        if point is None:
-            pen = "M"
-            continue
-        steps.append(f"{pen}{point[0]:.1f} {point[1]:.1f}")
-        pen = "L"
-    return "".join(steps)

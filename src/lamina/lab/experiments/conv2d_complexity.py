@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from statistics import median
-from time import thread_time
 
 import torch
 
 from lamina.lab.protocol import Criterion, Experiment, Outcome, Setting
-from lamina.lab.tools.clock import Call
+from lamina.lab.tools.clock import Call, seconds_of
 from lamina.lab.tools.curves import exponent, spread
 from lamina.nn import Conv2d
 from lamina.ops.tuning import machine
@@ -98,30 +96,14 @@ def call(side: Side) -> Call:
     return partial(layer, x.contiguous(memory_format=torch.channels_last))
 
 
-def processor_seconds(calls: Mapping[str, Call], turns: int) -> dict[str, float]:
-    """Median seconds that each call, in turns, keeps this thread's processor busy.
-
-    The clock on the wall also counts what other programs take in between: a longer call meets more
-    of them, which bends an exponent.
-    """
-    taken: dict[str, list[float]] = {name: [] for name in calls}
-    with torch.no_grad():
-        for turn in range(turns + 1):
-            for name, one in calls.items():
-                start = thread_time()
-                one()
-                if turn:  # the first one warms up
-                    taken[name].append(thread_time() - start)
-    return {name: median(seconds) for name, seconds in taken.items()}
-
-
 def times(setting: Setting, seed: int) -> Times:
     """Seconds by sweep and side."""
     torch.manual_seed(seed)
     found = {}
     for name, sides in sweeps(setting.fast).items():
         calls = {repr(side): call(side) for side in sides}
-        taken = processor_seconds(calls, 5 if setting.fast else 15)
+        turns = 5 if setting.fast else 15
+        taken = seconds_of(calls, fewest=turns, most=turns)
         found.update({(name, side): taken[repr(side)] for side in sides})
     return found
 

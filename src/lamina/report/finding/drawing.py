@@ -200,12 +200,12 @@ def _line(mark: Line, x: svg.Axis, y: svg.Axis, colour: int, name: str) -> list[
         back = [(a, low) for a, low in zip(mark.x, mark.low, strict=True)][::-1]
         around = [place for a, b in edge + back if (place := _place(x, y, a, b))]
         if around:
-            parts.append(tag("path", d=_path(around) + "Z", class_=f"band-{colour}"))
+            parts.append(tag("path", d=svg.path(around) + "Z", class_=f"band-{colour}"))
     places = [_place(x, y, a, b) for a, b in zip(mark.x, mark.y, strict=True)]
     parts.append(
         tag(
             "path",
-            d=_path(places),
+            d=svg.path(places),
             class_=f"series-{colour}",
             stroke_dasharray="5 4" if mark.dashed else None,
         )
@@ -215,17 +215,6 @@ def _line(mark: Line, x: svg.Axis, y: svg.Axis, colour: int, name: str) -> list[
             title = tag("title", f"{name} {_number(a)}: {_number(b)}".strip())
             parts.append(tag("circle", title, cx=place[0], cy=place[1], r=6, class_="dot"))
     return parts
-
-
-def _path(places: Iterable[tuple[float, float] | None]) -> str:
-    steps, pen = [], "M"
-    for place in places:
-        if place is None:
-            pen = "M"
-            continue
-        steps.append(f"{pen}{place[0]:.1f} {place[1]:.1f}")
-        pen = "L"
-    return "".join(steps)
 
 
 def _points(mark: Points, x: svg.Axis, y: svg.Axis, colour: int, words: Words) -> list[Html]:
