@@ -1,4 +1,4 @@
-"""What the commands share: an option, and how they write and speak."""
+"""What the commands share: options, and how they write and speak."""
 
 import sys
 from collections.abc import Iterator
@@ -10,6 +10,13 @@ import typer
 
 from lamina.errors import RunError
 
+CustomCode = Annotated[
+    bool,
+    typer.Option(
+        "--allow-custom-code",
+        help="Run what a .keras file holds or names; only if you trust it.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, on the last line.")]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lamina.cli.common import warn, write
+from lamina.cli.common import CustomCode, warn, write
 from lamina.errors import InputError
 
 
@@ -45,13 +45,7 @@ def explain(
     classes: Annotated[
         Path | None, typer.Option(help="A text file with the name of a class on every line.")
     ] = None,
-    allow_custom_code: Annotated[
-        bool,
-        typer.Option(
-            "--allow-custom-code",
-            help="Run what a .keras file holds or names; only if you trust it.",
-        ),
-    ] = False,
+    allow_custom_code: CustomCode = False,
 ) -> None:
     """Follow an image through a model, on one page: every layer, the arithmetic of a pixel."""
     import os

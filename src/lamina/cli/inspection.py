@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lamina.cli.common import warn, write
+from lamina.cli.common import CustomCode, warn, write
 from lamina.errors import InputError
 
 
@@ -40,13 +40,7 @@ def inspect(
         str | None,
         typer.Option(help="Budgets; leave with 1 above them: macs<=600M,peak_memory<=200MB."),
     ] = None,
-    allow_custom_code: Annotated[
-        bool,
-        typer.Option(
-            "--allow-custom-code",
-            help="Run what a .keras file holds or names; only if you trust it.",
-        ),
-    ] = False,
+    allow_custom_code: CustomCode = False,
 ) -> None:
     """Have every layer of a model account for itself: what it is, does, costs and could cost."""
     import os
