@@ -242,7 +242,7 @@ def test_every_kind_has_its_file_on_every_floor(kind):
         SOURCE / "nn" / f"{kind}.py",
         SOURCE / "layers" / f"{kind}.py",
         ROOT / "tests" / "nn" / f"test_{kind}.py",
-        ROOT / "docs" / f"{kind}.md",
+        ROOT / "docs/kinds" / f"{kind}.md",
     ):
         assert place.exists(), f"{kind}: {place.relative_to(ROOT)} is missing"
 

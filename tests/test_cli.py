@@ -71,7 +71,7 @@ def test_resume_goes_on_with_the_runs_own_settings(call, run_folder, tmp_path):
 
 
 def test_every_setting_is_an_option_and_stands_in_the_documents():
-    page = (Path(__file__).parents[1] / "docs" / "cli.md").read_text()
+    page = (Path(__file__).parents[1] / "docs" / "reference" / "cli.md").read_text()
     assert settings.as_markdown() in page, "python -m lamina.settings prints the table"
     command = typer.main.get_command(cli.app).commands["train"]
     options = {option for one in command.params for option in (*one.opts, *one.secondary_opts)}

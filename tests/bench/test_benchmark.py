@@ -83,7 +83,7 @@ def test_an_unknown_kind_is_one_line():
 
 
 def test_the_page_shows_the_results_that_are_checked_in():
-    performance = runpy.run_path(str(ROOT / "benchmarks/performance.py"))
+    performance = runpy.run_path(str(ROOT / "book/performance.py"))
     page = performance["PAGE"].read_text()
     files = [performance[name].read_text() for name in ("RESULTS", "WIDER", "NETWORKS", "ZOO")]
     assert performance["render"](page, *files) == page
@@ -93,7 +93,7 @@ def test_the_page_shows_the_results_that_are_checked_in():
 
 
 def test_a_goal_counts_the_rows_that_reach_it():
-    performance = runpy.run_path(str(ROOT / "benchmarks/performance.py"))
+    performance = runpy.run_path(str(ROOT / "book/performance.py"))
     _, rows = layer_rows.from_json(performance["RESULTS"].read_text())
     goal = next(goal for goal in performance["GOALS"] if goal.name == "3×3, with backward")
     about = [row for row in rows if goal.holds_for(row)]

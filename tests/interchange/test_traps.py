@@ -12,7 +12,7 @@ from lamina.interchange.crossing import Note
 from lamina.interchange.traps import TRAPS
 
 ROOT = Path(__file__).parents[2]
-DRAWN = runpy.run_path(str(ROOT / "benchmarks/traps.py"))
+DRAWN = runpy.run_path(str(ROOT / "book/traps.py"))
 
 
 @pytest.mark.parametrize("key", DRAWN["SCENES"])
@@ -37,6 +37,6 @@ def test_a_note_names_a_row() -> None:
 
 
 def test_the_page_has_every_row() -> None:
-    page = (ROOT / "docs/convert.md").read_text()
+    page = (ROOT / "docs/guides/convert.md").read_text()
     for trap in TRAPS.values():
         assert f"| {trap.topic} | {trap.keras} | {trap.torch} | {trap.effect} |" in page

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_page_and_figures_are_the_findings():
-    script = runpy.run_path(str(ROOT / "benchmarks/findings.py"))
+    script = runpy.run_path(str(ROOT / "book/findings.py"))
     findings = kept(script["KEPT"])
     assert [one.name for one in findings] == list(lab.NAMES)
     assert all(len(one.seeds) >= 5 and not one.fast for one in findings)

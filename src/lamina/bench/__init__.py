@@ -1,1 +1,1 @@
-"""Claims of the theory, tried: experiments and benchmarks."""
+"""Layers, algorithms and whole networks against the clock and the peers."""

@@ -3,7 +3,7 @@
     lamina bench layers --json benchmarks/results/layers.json
     lamina bench networks --peers PYTHON --json benchmarks/results/networks.json
     python benchmarks/zoo.py --json benchmarks/results/zoo.json
-    python benchmarks/performance.py
+    python book/performance.py
 
 A table stands between ``<!-- rows: KIND KIND ... -->`` and ``<!-- end -->``, what it was measured
 on between ``<!-- facts -->`` and ``<!-- end -->``. Between ``<!-- goals: KIND KIND ... -->`` and

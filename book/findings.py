@@ -1,7 +1,7 @@
 """Takes the findings of a folder into the documentation, and writes their page from them.
 
     lamina lab --all --out runs/lab
-    python benchmarks/findings.py runs/lab
+    python book/findings.py runs/lab
 
 Without a folder it writes page and figures anew from the findings that the documentation has.
 """
