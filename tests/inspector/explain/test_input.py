@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from lamina import models
+from lamina import inspect, models
 from lamina.errors import InputError, RunError
 from lamina.inspector.explain import explain, following
 from lamina.inspector.explain.pictures import sizes_taken
@@ -87,6 +88,20 @@ def test_a_size_that_the_model_refuses_names_one_that_it_takes():
     flat = nn.Sequential(nn.Flatten(), nn.Linear(32 * 32 * 3, 10))
     with pytest.raises(InputError, match=r"image of 3×30×30: .*; it takes 3×32×32$"):
         explain(flat, torch.zeros(3, 30, 30))
+
+
+def test_pytorch_logs_no_traceback_of_what_is_refused(capfd):
+    """Its fake tensors would, for every size that is tried."""
+    handler = logging.StreamHandler()
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    log.addHandler(handler)
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(32 * 32 * 3, 10))
+    with pytest.raises(InputError):
+        explain(flat, torch.zeros(3, 30, 30))
+    with pytest.raises(InputError):
+        inspect(flat, input_size=(1, 3, 30, 30))
+    log.removeHandler(handler)
+    assert capfd.readouterr().err == ""
 
 
 def test_what_is_no_module_is_refused():

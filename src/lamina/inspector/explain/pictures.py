@@ -22,7 +22,7 @@ from lamina.extras import require
 from lamina.inspector.explain.maps import raw
 from lamina.inspector.trace.dialect import has_channels_last, own_inputs
 from lamina.inspector.trace.untouched import untouched
-from lamina.ops.runtime.torch_private import FakeTensorMode
+from lamina.ops.runtime.torch_private import FakeTensorMode, silent_fakes
 from lamina.report.explanation.records import Picture
 
 __all__ = ["Given", "Size", "prepared", "sizes_taken"]
@@ -33,7 +33,7 @@ Size = tuple[int, int, int]
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _TRIED = tuple(
     (channels, side, side)
-    for side in (224, 32, 28, 8, 64, 96, 128, 160, 192, 240, 256, 299, 384, 512)
+    for side in (224, 32, 28, 16, 8, 48, 64, 96, 112, 128, 160, 192, 240, 256, 299, 384, 512)
     for channels in (3, 1)
 )
 _MOST_PIXELS = 50_000_000
@@ -87,7 +87,7 @@ def _runs(model: nn.Module, shape: tuple[int, ...]) -> bool:
     with untouched(model, data=False), torch.no_grad():
         model.eval()
         try:
-            with fake:
+            with silent_fakes(), fake:
                 model(torch.empty(shape), **named)
         except Exception:
             return False

@@ -28,6 +28,7 @@ from lamina.ops.runtime.torch_private import (
     FakeTensor,
     FakeTensorMode,
     TorchDispatchMode,
+    silent_fakes,
     tree_map,
 )
 from lamina.theory.cost import Cost
@@ -267,7 +268,7 @@ def trace(
         return fake.from_tensor(value) if isinstance(value, Tensor) else value
 
     try:
-        with untouched(model, data=False):
+        with silent_fakes(), untouched(model, data=False):
             inputs, named = tree_map(fakes, (args, kwargs))
             result = _run(model, inputs, named, fake, gradients)
             result.peak_inference = _peak_inference(model, inputs, named, fake)

@@ -4,7 +4,9 @@ What PyTorch says about itself while it traces, transforms or watches has no pub
 small call could pay for; fake tensors and dispatch modes have none at all.
 """
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from itertools import count
 from typing import Any
@@ -47,10 +49,34 @@ __all__ = [
     "runs_backward",
     "script_tracer",
     "set_timeout_of_collectives",
+    "silent_fakes",
     "tree_map",
     "uncompile",
     "watches_saved_tensors",
 ]
+
+
+@contextmanager
+def silent_fakes() -> Iterator[None]:
+    """Within, what fake tensors raise is raised alone: PyTorch would log it with its traceback too.
+
+    Example:
+        >>> with silent_fakes(), FakeTensorMode():
+        ...     torch.ones(2, 3) @ torch.ones(2, 3)
+        Traceback (most recent call last):
+            ...
+        RuntimeError: a and b must have same reduction dim, but got [2, 3] X [2, 3].
+    """
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    log.addFilter(_is_no_traceback)
+    try:
+        yield
+    finally:
+        log.removeFilter(_is_no_traceback)
+
+
+def _is_no_traceback(record: logging.LogRecord) -> bool:
+    return not record.exc_info
 
 
 def differentiates_forward() -> bool:
