@@ -1,8 +1,8 @@
 """The settings of a training run: one list, which options and documents are made of.
 
 Every field of `TrainConfig` says what it means and checks what it is given; the command line makes
-its options of them, ``docs/reference/cli.md`` its table (``python -m lamina.settings`` prints it), and a run
-folder keeps their values.
+its options of them, ``docs/reference/cli.md`` its table (``python -m lamina.settings`` prints it),
+and a run folder keeps their values.
 """
 
 import math

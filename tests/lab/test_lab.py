@@ -190,8 +190,9 @@ def at_work(group: int) -> list[str]:
     return found
 
 
-def test_processes_end_when_the_command_is_stopped(tmp_path):
-    """Ctrl-C reaches whoever works: nobody goes on computing for nobody."""
+@pytest.mark.parametrize("said", [signal.SIGINT, signal.SIGKILL])
+def test_processes_end_when_the_command_is_stopped(tmp_path, said):
+    """Ctrl-C reaches whoever works, and a kill its parent alone: nobody computes for nobody."""
     command = [sys.executable, "-m", "lamina", "lab", "dense-head", "compound-scaling", "--fast"]
     started = subprocess.Popen(
         [*command, "-o", str(tmp_path)],
@@ -203,10 +204,15 @@ def test_processes_end_when_the_command_is_stopped(tmp_path):
     )
     assert "trying dense-head" in started.stdout.readline()
     time.sleep(4)
-    os.killpg(started.pid, signal.SIGINT)
+    if said == signal.SIGINT:
+        os.killpg(started.pid, said)
+    else:
+        started.kill()
     _, error = started.communicate(timeout=60)
-    assert started.returncode == 130
-    assert "stopped: 0 of 2 findings stand in" in error and "Traceback" not in error
+    assert started.returncode == (130 if said == signal.SIGINT else -said)
+    assert "Traceback" not in error
+    if said == signal.SIGINT:
+        assert "stopped: 0 of 2 findings stand in" in error
     for _ in range(50):
         if not at_work(started.pid):
             return

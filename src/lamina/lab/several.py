@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing.connection import wait
 
 from lamina.lab import Finding, run
 
@@ -34,7 +36,8 @@ def run_several(
         return
     # Spawned: a forked process would have this one's threads without their stacks.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(processes, len(names)), mp_context=context) as pool:
+    count = min(processes, len(names))
+    with ProcessPoolExecutor(count, context, initializer=_end_with_parent) as pool:
         with _children_deaf_to_interrupts():
             made = [pool.submit(trial, name) for name in names]
         try:
@@ -46,6 +49,18 @@ def run_several(
                 process.terminate()
                 process.join()
             raise
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it has: it may be killed and tell nobody."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_after(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
 
 
 @contextmanager

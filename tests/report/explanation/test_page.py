@@ -175,6 +175,42 @@ def test_arrow_keys_move_layer_channel_and_pixel(record, tmp_path):
     assert [one["layer"] for one in left[4:]] == ["pointwise", "input"]
 
 
+@in_chromium
+def test_a_path_of_clicks_leads_from_the_network_to_a_number(record, tmp_path):
+    script = """
+    const click = (element, { x = 0.5, y = 0.5 } = {}) => {
+      const box = element.getBoundingClientRect();
+      element.dispatchEvent(new MouseEvent("click", { bubbles: true,
+        clientX: box.left + x * box.width, clientY: box.top + y * box.height }));
+    };
+    const seen = [];
+    const note = () => {
+      const result = panel.querySelector(".result .value");
+      seen.push({ name: panel.querySelector("h3").textContent,
+        place: Object.fromEntries(new URLSearchParams(location.hash.slice(1))),
+        result: result && Number(result.dataset.value) });
+    };
+    click(document.querySelector('.path [data-layer="2"]'));
+    note();
+    click(document.querySelectorAll(".maps [role=option]")[1]);
+    note();
+    click(document.querySelector(".pick"), { x: 0.01, y: 0.01 });
+    note();
+    click(panel.querySelector(".link"));
+    note();
+    document.title = JSON.stringify(seen);
+    """
+    layer, channel, pixel, source = titled(to_page(record, scripts=[script]), tmp_path)
+    shown = next(one for one in record.layers if one.name == "depthwise")
+    assert [one["name"] for one in (layer, channel, pixel)] == ["depthwise"] * 3
+    assert channel["place"]["channel"] == str(shown.maps.channels[1])
+    opened = shown.arithmetic.opened
+    first = str(opened.rows[0]), str(opened.columns[0])  # that are kept
+    assert (pixel["place"]["y"], pixel["place"]["x"]) == first
+    assert np.float32(pixel["result"]) == unpacked(opened.results)[1, 0, 0]
+    assert source["name"] == record.layers[shown.inputs[0]].name
+
+
 def test_names_are_escaped_and_nothing_is_loaded(record):
     page = to_page(record)
     assert "<script>alert" not in page
