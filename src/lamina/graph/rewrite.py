@@ -14,10 +14,10 @@ from torch.fx import Graph, GraphModule, Node
 from lamina import ops
 from lamina.graph.pattern import groups, layers, nodes
 from lamina.graph.pattern.gates import Gate
-from lamina.graph.pattern.groups import Block, Chain, Group, Pair
+from lamina.graph.pattern.groups import Block, Chain, Gated, Group, Pair
 from lamina.graph.pattern.memory import written
 from lamina.graph.report import Row, layer_of
-from lamina.graph.running.steps import BlockStep, ConvolutionStep, Layer, images
+from lamina.graph.running.steps import BlockStep, ConvolutionStep, GatedStep, Layer, images
 from lamina.ops.runtime.registration import OPS
 from lamina.ops.runtime.torch_private import pad_op
 from lamina.theory.shapes import Pair as TwoNumbers
@@ -105,6 +105,7 @@ _RUNS = {
     Chain: "conv2d",
     Pair: "batch_norm",
     Gate: "squeeze_excite",
+    Gated: "squeeze_excite, conv2d",
 }
 
 
@@ -112,6 +113,8 @@ def _parts(group: Group) -> list[str]:
     """What a group computes, in order."""
     if isinstance(group, Gate):
         return ["squeeze_excite"]
+    if isinstance(group, Gated):
+        return [*_parts(group.gate), *_parts(group.project)]
     chains = group.chains if isinstance(group, Block) else (group,)
     parts = []
     for chain in chains:
@@ -138,6 +141,9 @@ def _function(group: Group, row: Row) -> Callable[..., Tensor]:
         return _by_name("separable_block", BlockStep(row, layers, group.has_shortcut))
     if isinstance(group, Chain):
         return _by_name("convolution", ConvolutionStep(row, _layer(group)))
+    if isinstance(group, Gated):
+        named = _named(group.gate)
+        return _by_name("gated", GatedStep(row, _layer(group.project), **named))
     return ops.squeeze_excite if isinstance(group, Gate) else ops.batch_norm
 
 
@@ -154,6 +160,8 @@ def _arguments(group: Group) -> tuple[Any, ...]:
         return (group.x, *(tensor for chain in group.chains for tensor in _tensors(chain)))
     if isinstance(group, Chain):
         return (group.convolution.x, *_tensors(group), group.addend)
+    if isinstance(group, Gated):
+        return (*_arguments(group.gate), *_arguments(group.project)[1:])
     if isinstance(group, Gate):
         return (group.x, *(tensor for layer in group.layers for tensor in layer))
     n = group.norm

@@ -51,22 +51,79 @@ def squeeze_excite(
     """
     checks.check_image(x, "squeeze_excite", reduce_weight.shape[1])
     tensors = (x, reduce_weight, reduce_bias, expand_weight, expand_bias)
-    if activation in native.ACTIVATIONS and gate in FUNCTIONS and _kernels_serve(*tensors):
-        return _by_kernels(*tensors, activation, gate)
+    if _kernels_serve(tensors, activation, gate):
+        return _scaled(x, _gates_by_kernels(*tensors, activation, gate))
+    return x * _gates(*tensors, activation, gate)[..., None, None].to(x.dtype)
+
+
+def gated_weight(
+    x: Tensor,
+    reduce_weight: Tensor,
+    reduce_bias: Tensor | None,
+    expand_weight: Tensor,
+    expand_bias: Tensor | None,
+    weight: Tensor,
+    *,
+    activation: str = "relu",
+    gate: str = "sigmoid",
+) -> Tensor:
+    """The weight by which a convolution of one image does what it did of the weighed image.
+
+    Args:
+        x: (1, C, H, W), any memory format.
+        reduce_weight: as of `squeeze_excite`, like the next three.
+        reduce_bias: (S,).
+        expand_weight: (C, S).
+        expand_bias: (C,).
+        weight: (O, C, 1, 1).
+        activation: as of `squeeze_excite`, like ``gate``.
+        gate: after both layers.
+
+    Returns:
+        (O, C, 1, 1).
+
+    Example:
+        >>> import torch
+        >>> x, weight = torch.ones(1, 2, 3, 3), torch.ones(1, 2, 1, 1)
+        >>> gated_weight(x, torch.zeros(1, 2), None, torch.zeros(2, 1), None, weight).flatten()
+        tensor([0.5000, 0.5000])
+    """
+    tensors = (x, reduce_weight, reduce_bias, expand_weight, expand_bias)
+    if _kernels_serve((*tensors, weight), activation, gate):
+        scale = _gates_by_kernels(*tensors, activation, gate)
+        rows = boundary.row_major(weight, "gated_weight: the weight", weight.shape)
+        scaled = memory.empty(rows.shape, rows)
+        native.kernels.dropout_scale(rows, scale, 1, rows.shape[1], rows.shape[0], True, scaled)
+        return scaled
+    return weight * _gates(*tensors, activation, gate)[0, :, None, None].to(weight.dtype)
+
+
+def _gates(
+    x: Tensor,
+    reduce_weight: Tensor,
+    reduce_bias: Tensor | None,
+    expand_weight: Tensor,
+    expand_bias: Tensor | None,
+    activation: str,
+    gate: str,
+) -> Tensor:
+    """(N, C), each op by itself."""
     squeezed = global_avg_pool2d(x, keepdims=False)
     hidden = activate(linear(squeezed, reduce_weight.flatten(1), reduce_bias), activation)
-    scale = activate(linear(hidden, expand_weight.flatten(1), expand_bias), gate)
-    return x * scale[..., None, None].to(x.dtype)
+    return activate(linear(hidden, expand_weight.flatten(1), expand_bias), gate)
 
 
 # ---- without gradients --------------------------------------------------------------------------
 
 
-def _kernels_serve(x: Tensor, *parameters: Tensor | None) -> bool:
+def _kernels_serve(tensors: tuple[Tensor | None, ...], activation: str, gate: str) -> bool:
     """Whether nobody watches or differentiates: then it need not be seen as five ops."""
-    tensors = (x, *parameters)
+    x = tensors[0]
     return (
-        x.dim() == 4
+        x is not None
+        and x.dim() == 4
+        and activation in native.ACTIVATIONS
+        and gate in FUNCTIONS
         and native.serves(*tensors)
         and (native.runs_directly(tensors) or native.is_recording())
         and not torch.is_autocast_enabled("cpu")
@@ -76,7 +133,7 @@ def _kernels_serve(x: Tensor, *parameters: Tensor | None) -> bool:
     )
 
 
-def _by_kernels(
+def _gates_by_kernels(
     x: Tensor,
     reduce_weight: Tensor,
     reduce_bias: Tensor | None,
@@ -89,12 +146,19 @@ def _by_kernels(
     channels_last = layout.is_channels_last(x)
     x = boundary.image(x, "squeeze_excite: the input", channels_last)
     means = x.new_empty(images, channels)
-    shape = (images, channels, height * width, channels_last)
-    native.kernels.pool2d_global_average(x, *shape, means)
+    native.kernels.pool2d_global_average(x, images, channels, height * width, channels_last, means)
     hidden = product(means, reduce_weight.flatten(1), reduce_bias, activation)
     scale = product(hidden, expand_weight.flatten(1), expand_bias)
     function = FUNCTIONS.index(gate)
     native.kernels.activation_forward(function, scale, scale.numel(), 0.0, scale)
+    return scale
+
+
+def _scaled(x: Tensor, scale: Tensor) -> Tensor:
+    """Each channel of each image by its number."""
+    images, channels, height, width = x.shape
+    channels_last = layout.is_channels_last(x)
+    x = boundary.image(x, "squeeze_excite: the input", channels_last)
     y = memory.empty(x.shape, x, channels_last=channels_last)
-    native.kernels.dropout_scale(x, scale, *shape, y)
+    native.kernels.dropout_scale(x, scale, images, channels, height * width, channels_last, y)
     return y

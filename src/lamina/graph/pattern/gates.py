@@ -39,13 +39,19 @@ class Gate:
         """The node whose value is the gate's."""
         return self.members[-1]
 
+    @property
+    def reads(self) -> tuple[Node, ...]:
+        """What it reads from outside."""
+        read = (self.x, *(node for layer in self.layers for node in layer))
+        return tuple(node for node in read if node is not None)
+
 
 def gates(graph: Graph, memory: Memory) -> Iterator[Gate]:
     """Those of a graph, whose nodes nobody else reads."""
     for node in graph.nodes:
         for x, scale in _ordered(elementwise.product_of(node)):
             gate = _gate(node, x, scale)
-            if gate is not None and memory.may_move(gate.members, _read_by(gate)):
+            if gate is not None and memory.may_move(gate.members, gate.reads):
                 yield gate
                 break
 
@@ -101,8 +107,3 @@ def _dense(node: Node | None, members: list[Node]) -> tuple[Node, Node, Node | N
         c = convolution
         return (c.x, c.weight, c.bias) if c.is_pointwise else None
     return layers.linear(node)
-
-
-def _read_by(gate: Gate) -> list[Node]:
-    read = [gate.x, *(node for layer in gate.layers for node in layer)]
-    return [node for node in read if node is not None]

@@ -4,6 +4,7 @@
     block   [pointwise chain] + depthwise chain + pointwise chain [+ the block's input]
     pair    batch norm + activation
     gate    mean of the pixels, two dense layers, sigmoid, product: squeeze and excite
+    gated   gate + the pointwise chain that alone reads it
 
 Source: Howard et al., "MobileNets" (2017), figure 3; Sandler et al., "MobileNetV2" (2018), table 1.
 """
@@ -20,7 +21,7 @@ from lamina.graph.pattern.gates import Gate, gates
 from lamina.graph.pattern.layers import Convolution, Normalization
 from lamina.graph.pattern.memory import Memory
 
-__all__ = ["Block", "Chain", "Found", "Group", "Pair", "find"]
+__all__ = ["Block", "Chain", "Found", "Gated", "Group", "Pair", "find"]
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,25 @@ class Pair:
         return self.members[-1]
 
 
-Group = Block | Chain | Pair | Gate
+@dataclass(frozen=True)
+class Gated:
+    """A pointwise convolution of images that a squeeze and excite has weighed."""
+
+    gate: Gate
+    project: Chain
+
+    @property
+    def members(self) -> tuple[Node, ...]:
+        """Its nodes; the last one's value is the projection's."""
+        return (*self.gate.members, *self.project.members)
+
+    @property
+    def last(self) -> Node:
+        """The node whose value is the projection's."""
+        return self.members[-1]
+
+
+Group = Block | Chain | Pair | Gate | Gated
 
 
 @dataclass
@@ -140,13 +159,18 @@ def find(graph: Graph, *, differentiates: bool) -> Found:
     found = Found()
     taken: set[Node] = set()
     if not differentiates:
-        found.groups += gates(graph, memory)
-        inside = {node for gate in found.groups for node in gate.members}
+        alone = list(gates(graph, memory))
+        inside = {node for gate in alone for node in gate.members}
         chains = {chain.last: chain for chain in _chains(graph, memory, found.apart, inside)}
         blocks = list(_blocks(chains, memory))
-        inside = {chain.last for block in blocks for chain in block.chains}
-        found.groups += blocks
-        found.groups += [chain for last, chain in chains.items() if last not in inside]
+        for block in blocks:
+            for chain in block.chains:
+                del chains[chain.last]
+        gated = list(_gated(alone, chains, memory))
+        for one in gated:
+            alone.remove(one.gate)
+            del chains[one.project.last]
+        found.groups += [*alone, *blocks, *gated, *chains.values()]
         taken = {node for group in found.groups for node in group.members}
     found.groups += _pairs(graph, memory, taken)
     order = {node: at for at, node in enumerate(graph.nodes)}
@@ -261,6 +285,16 @@ def _fits_a_block(chain: Chain) -> bool:
     if chain.activation == "leaky_relu" and chain.negative_slope != _BLOCKS_SLOPE:
         return False
     return chain.convolution.bias is None or chain.norm is None
+
+
+def _gated(alone: list[Gate], chains: dict[Node, Chain], memory: Memory) -> Iterator[Gated]:
+    projections = {c.convolution.x: c for c in chains.values() if c.convolution.is_pointwise}
+    for gate in alone:
+        project = projections.get(gate.last)
+        if project is not None and nodes.sole_user(gate.last) is project.convolution.node:
+            gated = Gated(gate, project)
+            if memory.may_move(gated.members, (*gate.reads, *project.reads)):
+                yield gated
 
 
 def _pairs(graph: Graph, memory: Memory, taken: set[Node]) -> Iterator[Pair]:

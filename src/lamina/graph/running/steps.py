@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,10 +16,11 @@ from lamina.ops.conv2d.op import problem_of
 from lamina.ops.conv2d.pytorch import torch_conv2d
 from lamina.ops.finish import Finish, apply_finish
 from lamina.ops.runtime.registration import OPS
+from lamina.ops.squeeze_excite import gated_weight, squeeze_excite
 from lamina.ops.tuning import choice
 from lamina.theory.shapes import Pair, ResolvedPadding
 
-__all__ = ["BlockStep", "ConvolutionStep", "Layer", "images"]
+__all__ = ["BlockStep", "ConvolutionStep", "GatedStep", "Layer", "images"]
 
 Way = Callable[..., Tensor]
 
@@ -174,6 +175,11 @@ def _under_norm(
 _TENSORS = 6  # weight, bias and the norm's four: of each layer of a block
 
 
+def _inner(row: Row) -> Row:
+    """For a step within another, whose choice is the one that the report tells."""
+    return replace(row, chosen={})
+
+
 class BlockStep(Step):
     """A separable block in inference: as one op, or its layers one after the other.
 
@@ -184,7 +190,7 @@ class BlockStep(Step):
         super().__init__(row, *layers, shortcut)
         self.layers = layers
         self.shortcut = shortcut
-        self._apart = [ConvolutionStep(row, layer) for layer in layers]
+        self._apart = [ConvolutionStep(_inner(row), layer) for layer in layers]
 
     def ways(self, x: Tensor, *tensors: Tensor | None) -> Mapping[str, Way]:
         """Both."""
@@ -224,3 +230,51 @@ class BlockStep(Step):
             own = tensors[at * _TENSORS : (at + 1) * _TENSORS]
             y = step(y, *own, x) if at == last and self.shortcut else step(y, *own)
         return y
+
+
+class GatedStep(Step):
+    """A squeeze and excite and the pointwise convolution behind it, in inference.
+
+    Of one image the convolution's weight may be scaled in the place of its input: that is the less
+    to read and write where pixels are more than output channels.
+
+    Called with x, weight and bias of both dense layers, and what a `ConvolutionStep` takes but x.
+    """
+
+    def __init__(self, row: Row, layer: Layer, *, activation: str, gate: str) -> None:
+        super().__init__(row, layer, activation, gate)
+        self.activation, self.gate = activation, gate
+        self._project = ConvolutionStep(_inner(row), layer)
+
+    def ways(self, x: Tensor, *tensors: Tensor | None) -> Mapping[str, Way]:
+        """Both, where there is one image."""
+        if x.shape[0] > 1:
+            return {"images scaled": self._with_images}
+        return {"weight scaled": self._with_weight, "images scaled": self._with_images}
+
+    def _with_images(
+        self,
+        x: Tensor,
+        reduce_weight: Tensor,
+        reduce_bias: Tensor | None,
+        expand_weight: Tensor,
+        expand_bias: Tensor | None,
+        *rest: Tensor | None,
+    ) -> Tensor:
+        layers = (reduce_weight, reduce_bias, expand_weight, expand_bias)
+        y = squeeze_excite(x, *layers, activation=self.activation, gate=self.gate)
+        return self._project(y, *rest)
+
+    def _with_weight(
+        self,
+        x: Tensor,
+        reduce_weight: Tensor,
+        reduce_bias: Tensor | None,
+        expand_weight: Tensor,
+        expand_bias: Tensor | None,
+        weight: Tensor,
+        *rest: Tensor | None,
+    ) -> Tensor:
+        layers = (reduce_weight, reduce_bias, expand_weight, expand_bias)
+        scaled = gated_weight(x, *layers, weight, activation=self.activation, gate=self.gate)
+        return self._project(x, scaled, *rest)
