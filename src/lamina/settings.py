@@ -15,6 +15,7 @@ from lamina.errors import InputError, closest
 OnBadImage = Literal["error", "skip"]
 Device = Literal["auto", "cpu", "cuda"]
 Optimize = Literal["auto", "on", "off"]
+Statistics = Literal["measured", "imagenet"]
 
 Check = Callable[[str, Any], None]
 _Config = TypeVar("_Config")
@@ -61,6 +62,14 @@ def _number(allowed: str, inside: Callable[[float], bool]) -> Check:
             raise InputError(f"{name}: expected a finite number {allowed}, got {value!r}")
 
     return check
+
+
+def _optional(check: Check) -> Check:
+    def checked(name: str, value: object) -> None:
+        if value is not None:
+            check(name, value)
+
+    return checked
 
 
 def _boolean(name: str, value: object) -> None:
@@ -129,12 +138,38 @@ class TrainConfig:
         "a name of `lamina.models`, `pkg.mod:factory` or `file.py:factory`",
         anew=True,
     )
+    weights: str | None = _setting(
+        None,
+        _optional(_text),
+        "start from a `.safetensors`, `.pt` or `.pth` file or from a run; a head of another number "
+        "of classes is left out",
+        unset="weights drawn from the seed",
+    )
+    freeze: str | None = _setting(
+        None,
+        _optional(_text),
+        "keep `backbone` (all but the head), or parameters by name with `*`, from training, their "
+        "norms in evaluation",
+        unset="nothing",
+    )
+    unfreeze_every: int | None = _setting(
+        None,
+        _integer(1, optional=True),
+        "epochs after which one more stage of what is frozen trains too, from the end",
+        unset="never",
+    )
     epochs: int = _setting(30, _integer(1), "passes over the training images")
     batch_size: int = _setting(64, _integer(1), "images per step, of each process")
     lr: float = _setting(
         5e-3,
         _number("above 0", lambda lr: lr > 0),
         "highest learning rate of the one-cycle schedule",
+    )
+    head_lr: float | None = _setting(
+        None,
+        _optional(_number("above 0", lambda lr: lr > 0)),
+        "highest learning rate of the head, the layer that answers",
+        unset="`lr`",
     )
     weight_decay: float = _setting(
         1e-2,
@@ -156,6 +191,12 @@ class TrainConfig:
         _integer(1, optional=True),
         "side in pixels that a folder's images are brought to",
         unset="median of their shorter sides, at most 224",
+    )
+    statistics: Statistics = _setting(  # noqa: RUF009 - it is dataclasses.field
+        "measured",
+        _choice(Statistics),
+        "mean and deviation that channels are brought from: `measured` over the training images, "
+        "or `imagenet`'s, which published weights were trained with",
     )
     augment: bool = _setting(
         True, _boolean, "shift, turn and zoom the training images a little, anew in every epoch"
@@ -185,6 +226,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for one in fields(self):
             one.metadata["check"](one.name, getattr(self, one.name))
+        if self.unfreeze_every is not None and self.freeze is None:
+            raise InputError("unfreeze_every: expected something to --freeze as well, got nothing")
 
 
 def option_of(one: Field[Any]) -> str:

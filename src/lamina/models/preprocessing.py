@@ -15,7 +15,7 @@ from lamina.theory.validation import one_of
 
 __all__ = ["preprocess"]
 
-_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _BLUE_GREEN_RED = (103.939, 116.779, 123.68)
 _KERAS = {
     "efficientnet_b0": "inside",
@@ -67,7 +67,7 @@ def preprocess(
         raise ValueError(f"images must be {wanted}, got {tuple(images.shape)}")
     x = images.to(torch.float32)
     if flavour == "torch":
-        mean, deviation = (_per_channel(of, x, channels) for of in (_MEAN, _DEVIATION))
+        mean, deviation = (_per_channel(of, x, channels) for of in (MEAN, DEVIATION))
         return (x / 255 - mean) / deviation
     if _KERAS[name] == "inside":
         return x

@@ -1,6 +1,7 @@
 """The Lightning module: a network, its loss, its optimiser, and what is counted meanwhile."""
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,6 +12,7 @@ from torch.nn import functional
 from lamina.errors import InputError, RunError
 from lamina.settings import TrainConfig
 from lamina.train.batches import Batch
+from lamina.train.fine_tuning import settle_norms, thaw
 from lamina.train.state import random_state, set_random_state, under_names_of, unsaved_buffers
 
 
@@ -48,10 +50,20 @@ class Classifier(pl.LightningModule):
         config: learning rate, weight decay and label smoothing; the validation loss is without
             smoothing.
         steps: optimiser steps of the whole training.
+        head: name of the layer that answers, whose learning rate is ``head_lr``.
+        frozen: names of parameters that do not train, or not from the beginning.
     """
 
-    def __init__(self, model: torch.nn.Module, config: TrainConfig, steps: int) -> None:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        config: TrainConfig,
+        steps: int,
+        head: str = "",
+        frozen: Sequence[str] = (),
+    ) -> None:
         super().__init__()
+        self.head, self.frozen = head, list(frozen)
         self.model, self.config, self.steps = model, config, steps
         self.train_tally = Tally(torch.device("cpu"))
         self.validation_tally = Tally(torch.device("cpu"))
@@ -64,6 +76,9 @@ class Classifier(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Start counting anew; after a resume, take the generators up where they were left."""
         self.train_tally = Tally(self.device)
+        if self.config.unfreeze_every is not None:
+            thaw(self.model, self.frozen, self.current_epoch // self.config.unfreeze_every)
+        settle_norms(self.model, self.frozen)
         if self._resumed_random_state is not None:
             states = self._resumed_random_state
             set_random_state(states[self.global_rank])
@@ -101,20 +116,25 @@ class Classifier(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's union of twelve types
         """Return AdamW, without decay on what has one dimension, and its one-cycle schedule."""
-        parameters = [p for p in self.model.parameters() if p.requires_grad]
-        groups = [
-            {
-                "params": [p for p in parameters if p.dim() > 1],
-                "weight_decay": self.config.weight_decay,
-            },
-            # Biases and batch-norm scales do not over-fit by growing; decay only misplaces them.
-            {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=self.config.lr)
+        groups = list(self._groups())
+        optimizer = torch.optim.AdamW(groups)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, max_lr=self.config.lr, total_steps=self.steps
+            optimizer, max_lr=[group["lr"] for group in groups], total_steps=self.steps
         )
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+    def _groups(self) -> Iterator[dict[str, Any]]:
+        """Parameters that train, now or after a thaw, by learning rate and decay."""
+        later = self.frozen if self.config.unfreeze_every is not None else ()
+        named = [(n, p) for n, p in self.model.named_parameters() if p.requires_grad or n in later]
+        config = self.config
+        for is_head, lr in ((False, config.lr), (True, config.head_lr or config.lr)):
+            parameters = [p for n, p in named if (n.rpartition(".")[0] == self.head) == is_head]
+            # Biases and batch-norm scales do not over-fit by growing; decay only misplaces them.
+            for decays, decay in ((True, config.weight_decay), (False, 0.0)):
+                group = [p for p in parameters if (p.dim() > 1) == decays]
+                if group:
+                    yield {"params": group, "lr": lr, "weight_decay": decay}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what steers training beside the weights, of every rank; called on all of them."""

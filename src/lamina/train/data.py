@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from lamina.errors import InputError, closest
-from lamina.settings import OnBadImage
+from lamina.models.preprocessing import DEVIATION, MEAN
+from lamina.settings import OnBadImage, Statistics
 from lamina.train.folder import read_folder
 from lamina.train.images import DEEP, MAX_PIXELS, Pixels
 
@@ -109,6 +110,7 @@ def load_data(
     *,
     image_size: int | None = None,
     on_bad_image: OnBadImage = "error",
+    statistics: Statistics = "measured",
     warn: Callable[[str], None] = print,
 ) -> ImageData:
     """Load ``"digits"`` (scikit-learn's, 8×8 pixels, no download) or a folder of images.
@@ -120,6 +122,7 @@ def load_data(
         name: ``"digits"``, or a folder with one sub-folder of images per class.
         image_size: see `TrainConfig`.
         on_bad_image: see `TrainConfig`.
+        statistics: see `TrainConfig`.
         warn: gets a line for what is no image, and one per image left out.
 
     Raises:
@@ -130,6 +133,8 @@ def load_data(
     if name == "digits":
         if image_size is not None:
             raise InputError("image_size: expected none for digits, which are 8x8 pixels")
+        if statistics != "measured":
+            raise InputError(f"statistics: expected measured for digits, got {statistics!r}")
         return _digits()
     root = Path(name)
     if not root.is_dir():
@@ -138,6 +143,8 @@ def load_data(
     found = read_folder(root, image_size, on_bad_image, warn)
     data = _split(root.resolve().name, found.images, found.labels, found.classes)
     facts = replace(data.facts, bits=found.bits)
+    if statistics == "imagenet":
+        facts = replace(facts, mean=MEAN, deviation=DEVIATION)
     return replace(data, facts=facts, skipped=found.skipped)
 
 

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import lightning.pytorch as pl
 import torch
@@ -35,11 +35,14 @@ from lamina.train.environment import describe
 from lamina.train.evaluation import Evaluation, accuracy_by_batch_statistics, evaluate, examples
 from lamina.train.explained import explain_tests
 from lamina.train.files import write_file
+from lamina.train.fine_tuning import freeze, head_of, take_weights
 from lamina.train.health import HealthMonitor
 from lamina.train.model import build_model, chosen_model, is_worth_compiling
 from lamina.train.quiet import quiet_lightning
 from lamina.train.ranks import join, rank, ranks, restarted
 from lamina.train.trainer import accelerator_of, backend_of, make_trainer
+
+_Named = TypeVar("_Named", str, str | None)
 
 
 @dataclass(frozen=True)
@@ -93,10 +96,11 @@ def train(
         config.data,
         image_size=config.image_size,
         on_bad_image=config.on_bad_image,
+        statistics=config.statistics,
         warn=lambda line: console.print(line, style="yellow", markup=False),
     )
     # Whoever resumes may stand elsewhere.
-    config = replace(config, data=_absolute(config.data))
+    config = replace(config, data=_absolute(config.data), weights=_absolute(config.weights))
     return _Run(config, data, config.model, out, console, callbacks).go()
 
 
@@ -139,7 +143,11 @@ def resume(
     config = replace(document.config, **anew)
     checkpoint = newest_good(run, warn) if checkpoints(run) else None
     images = load_data(
-        config.data, image_size=config.image_size, on_bad_image=config.on_bad_image, warn=warn
+        config.data,
+        image_size=config.image_size,
+        on_bad_image=config.on_bad_image,
+        statistics=config.statistics,
+        warn=warn,
     )
     if images.facts != Facts.from_dict(document.data):
         raise InputError(f"data: {config.data!r} has changed since {run} was begun")
@@ -153,8 +161,9 @@ def resume(
     return _Run(config, images, target, run, console, callbacks, checkpoint, choices).go()
 
 
-def _absolute(data: str) -> str:
-    return str(Path(data).absolute()) if Path(data).is_dir() else data
+def _absolute(named: _Named) -> _Named:
+    """A path as it is called from anywhere; what is none stays as it is."""
+    return named if named is None or not Path(named).exists() else str(Path(named).absolute())
 
 
 def _check_new(out: Path) -> None:
@@ -196,6 +205,7 @@ class _Run:
         model = build_model(self.target, data.facts)
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise InputError(f"model: expected parameters to train, {self.target!r} has none")
+        head, frozen = self._fine_tuned(model)
         if self._optimizes(model):
             optimize(model)
         else:
@@ -204,7 +214,7 @@ class _Run:
         torch.manual_seed(config.seed + rank())
         begin = 0 if self.checkpoint is None else epochs_of(self.checkpoint)
         loader = train_loader(data, config, rank(), ranks(), begin)
-        classifier = Classifier(model, config, steps=config.epochs * len(loader))
+        classifier = Classifier(model, config, config.epochs * len(loader), head, frozen)
         history = History(out / "metrics.csv")
         monitor = HealthMonitor(model)
         own = [
@@ -239,6 +249,19 @@ class _Run:
         if rank() == 0:
             self._report(model, history, monitor, test, result)
         return result
+
+    def _fine_tuned(self, model: torch.nn.Module) -> tuple[str, list[str]]:
+        """Take weights and freeze what is asked for; return the head and what is frozen."""
+        config, classes = self.config, len(self.data.facts.classes)
+        if config.unfreeze_every is not None and ranks() > 1:
+            raise InputError("unfreeze_every: expected one process, ranks agree on gradients once")
+        if config.weights is not None and self.checkpoint is None:
+            taken = take_weights(model, classes, config.weights)
+            if rank() == 0:
+                self.console.print(str(taken), markup=False, highlight=False, soft_wrap=True)
+        frozen = [] if config.freeze is None else freeze(model, classes, config.freeze)
+        needs_head = config.head_lr is not None
+        return (head_of(model, classes) if needs_head else ""), frozen
 
     def _optimizes(self, model: torch.nn.Module) -> bool:
         asked, data = self.config.optimize, self.data

@@ -22,6 +22,7 @@ from lamina.extras import require
 from lamina.inspector.explain.maps import raw
 from lamina.inspector.trace.dialect import has_channels_last, own_inputs
 from lamina.inspector.trace.untouched import untouched
+from lamina.models.preprocessing import DEVIATION, MEAN
 from lamina.ops.runtime.torch_private import FakeTensorMode, silent_fakes
 from lamina.report.explanation.records import Picture
 
@@ -30,7 +31,7 @@ __all__ = ["Given", "Size", "prepared", "sizes_taken"]
 Size = tuple[int, int, int]
 """Channels, rows, columns."""
 
-_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_IMAGENET = MEAN, DEVIATION
 _TRIED = tuple(
     (channels, side, side)
     for side in (224, 32, 28, 16, 8, 48, 64, 96, 112, 128, 160, 192, 240, 256, 299, 384, 512)
