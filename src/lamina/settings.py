@@ -129,7 +129,8 @@ class TrainConfig:
     data: str = _setting(
         "digits",
         _text,
-        "`digits`, or a folder with one sub-folder of images per class",
+        "`digits`, a folder with one sub-folder of images per class, one of `train`, `val` and "
+        "`test` with such sub-folders, or a `.csv` file of `path`, `class` and `split`",
         anew=True,
     )
     model: str = _setting(

@@ -105,7 +105,9 @@ def test_leaving_out_is_counted_and_capped(image_folder, size):
 
 
 def test_folders_that_are_no_data(image_folder, tmp_path):
-    with pytest.raises(InputError, match="expected digits or a folder of images, got 'digit'; did"):
+    with pytest.raises(
+        InputError, match="expected digits, a folder of images or a .csv file, got 'digit'; did"
+    ):
         load_data("digit")
     with pytest.raises(InputError, match="image_size: expected none for digits"):
         load_data("digits", image_size=8)

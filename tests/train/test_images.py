@@ -9,8 +9,8 @@ from PIL import Image
 
 from lamina.errors import InputError
 from lamina.train import images
-from lamina.train.folder import class_files
 from lamina.train.images import FORMATS, Look, look, read_image
+from lamina.train.listing import class_files
 
 
 def claim(path, width, height):
@@ -136,14 +136,6 @@ def test_folders_in_a_class_belong_to_it(image_folder):
     found = class_files(image_folder, pytest.fail)
     assert [len(files) for files in found.values()] == [len(files) for files in before.values()]
     assert inner / "01.png" in found["dark"]
-
-
-@pytest.mark.parametrize("parts", [("train", "val"), ("Training",), ("test", "train", "valid")])
-def test_a_split_is_not_taken_for_classes(tmp_path, parts):
-    for part in parts:
-        (tmp_path / "split" / part).mkdir(parents=True)
-    with pytest.raises(InputError, match=r"a split of its own; name a folder .*split/[tT]rain"):
-        class_files(tmp_path / "split", pytest.fail)
 
 
 @pytest.mark.parametrize("kind", FORMATS)

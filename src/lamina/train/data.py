@@ -113,13 +113,15 @@ def load_data(
     statistics: Statistics = "measured",
     warn: Callable[[str], None] = print,
 ) -> ImageData:
-    """Load ``"digits"`` (scikit-learn's, 8×8 pixels, no download) or a folder of images.
+    """Load ``"digits"`` (scikit-learn's, 8×8 pixels, no download), a folder of images or a table.
 
-    A tenth of the images is for validation and a fifth for the test, each class in proportion; the
-    split is the same for every seed, so that runs can be compared.
+    Where the data do not say which image is for what, a tenth is for validation and a fifth for the
+    test, each class in proportion; the split is the same for every seed, so that runs can be
+    compared. Data with ``train`` alone give a tenth of it to validation; those without ``test`` are
+    judged by the images of validation, which a line says.
 
     Args:
-        name: ``"digits"``, or a folder with one sub-folder of images per class.
+        name: ``"digits"``, or as `lamina.train.listing.entries_of` reads it.
         image_size: see `TrainConfig`.
         on_bad_image: see `TrainConfig`.
         statistics: see `TrainConfig`.
@@ -137,11 +139,14 @@ def load_data(
             raise InputError(f"statistics: expected measured for digits, got {statistics!r}")
         return _digits()
     root = Path(name)
-    if not root.is_dir():
+    if not root.exists():
         hint = closest(name, ["digits"])
-        raise InputError(f"data: expected digits or a folder of images, got {name!r}{hint}")
+        raise InputError(
+            f"data: expected digits, a folder of images or a .csv file, got {name!r}{hint}"
+        )
     found = read_folder(root, image_size, on_bad_image, warn)
-    data = _split(root.resolve().name, found.images, found.labels, found.classes)
+    name = root.resolve().stem if root.is_file() else root.resolve().name
+    data = _split(name, found.images, found.labels, found.classes, found.parts, warn)
     facts = replace(data.facts, bits=found.bits)
     if statistics == "imagenet":
         facts = replace(facts, mean=MEAN, deviation=DEVIATION)
@@ -166,24 +171,20 @@ def _split(
     images: Pixels,
     labels: Indices,
     classes: tuple[str, ...],
+    parts: Indices | None = None,
+    warn: Callable[[str], None] = print,
 ) -> ImageData:
-    counts = np.bincount(labels, minlength=len(classes))
-    if counts.min() < 3:
-        poor = int(counts.argmin())
-        raise InputError(
-            f"data: expected at least three images per class (training, validation, test), "
-            f"found {counts[poor]} of {classes[poor]!r}"
-        )
-    # Class by class, so that each has at least one image in every part, however small it is.
-    parts: tuple[list[Indices], ...] = ([], [], [])
-    for number, total in enumerate(counts):
-        members = np.flatnonzero(labels == number)
-        members = np.random.default_rng((0, number)).permutation(members)
-        test, validation = max(1, round(total / 5)), max(1, round(total / 10))
-        cuts = np.split(members, (test, test + validation))
-        for part, cut in zip(parts, cuts, strict=True):
-            part.append(cut)
-    test_part, validation_part, train_part = (np.sort(np.concatenate(part)) for part in parts)
+    if parts is None:
+        train_part, validation_part, test_part = _drawn(labels, classes, (5, 10))
+    else:
+        train_part, validation_part, test_part = (np.flatnonzero(parts == i) for i in range(3))
+        if not len(validation_part):
+            places = train_part
+            kept, drawn = _drawn(labels[places], classes, (10,))
+            train_part, validation_part = places[kept], places[drawn]
+        if not len(test_part):
+            warn("no images for test: those of validation, by which the run is steered, judge it")
+            test_part = validation_part
     mean, deviation = _moments(images, train_part)
     facts = Facts(
         classes=classes,
@@ -193,6 +194,31 @@ def _split(
         deviation=deviation,
     )
     return ImageData(name, images, labels, facts, train_part, validation_part, test_part)
+
+
+def _drawn(labels: Indices, classes: tuple[str, ...], shares: tuple[int, ...]) -> list[Indices]:
+    """The places of what is kept, and before it of one in so many for each share, by class.
+
+    Raises:
+        InputError: a class has too few images for one in each.
+    """
+    counts = np.bincount(labels, minlength=len(classes))
+    if counts.min() <= len(shares):
+        poor = int(counts.argmin())
+        raise InputError(
+            f"data: expected at least {len(shares) + 1} images per class (training, validation"
+            f"{', test' if len(shares) > 1 else ''}), found {counts[poor]} of {classes[poor]!r}"
+        )
+    # Class by class, so that each has at least one image in every part, however small it is.
+    parts: list[list[Indices]] = [[] for _ in range(len(shares) + 1)]
+    for number, total in enumerate(counts):
+        members = np.flatnonzero(labels == number)
+        members = np.random.default_rng((0, number)).permutation(members)
+        cuts = np.split(members, np.cumsum([max(1, round(total / share)) for share in shares]))
+        for part, cut in zip(parts, cuts, strict=True):
+            part.append(cut)
+    *drawn, kept = (np.sort(np.concatenate(part)) for part in parts)
+    return [kept, *reversed(drawn)]
 
 
 def _moments(images: Pixels, indices: Indices) -> tuple[tuple[float, ...], tuple[float, ...]]:
