@@ -177,8 +177,8 @@ def test_doctor_without_kernels_says_why(call, monkeypatch):
     [
         ("train --epochs 0", "epochs: expected an integer of at least 1, got 0"),
         ("train --lr nan", "lr: expected a finite number above 0, got nan"),
-        ("train --data digts", "data: expected digits or a folder of images, got 'digts'; did you"),
-        ("train --data {tmp}", "data: expected at least two sub-folders"),
+        ("train --data digts", "data: expected digits, a folder of images or a .csv file, got 'digts'"),
+        ("train --data {tmp}", "data: expected images of at least two classes"),
         ("train --model digits_cn", "did you mean 'digits_cnn'?"),
         ("train --model absent.py:net", "model: no file 'absent.py'"),
         ("train --model absent_package:net", "model: importing absent_package failed"),
@@ -327,7 +327,7 @@ def test_an_image_that_is_none_is_named(call, run_folder, tmp_path):
 
 
 def test_a_training_that_diverges_is_one_line_and_exit_code_1(call, tmp_path):
-    code, _, err = call("train", "--lr", "1e30", "--no-augment", "--out", tmp_path / "run")
+    code, _, err = call("train", "--lr", "1e30", "--augment", "none", "--out", tmp_path / "run")
     assert code == 1
     assert err.startswith("error: the loss is ")
     assert err.count("\n") == 1

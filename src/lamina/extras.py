@@ -7,7 +7,15 @@ from lamina.errors import MissingExtraError
 
 EXTRAS = {
     "cli": ("rich", "threadpoolctl", "typer"),
-    "train": ("lightning", "pillow", "rich", "safetensors", "scikit-learn", "tensorboard"),
+    "train": (
+        "kornia",
+        "lightning",
+        "pillow",
+        "rich",
+        "safetensors",
+        "scikit-learn",
+        "tensorboard",
+    ),
     "keras": ("keras", "h5py"),
     "convert": ("onnx", "onnxscript", "safetensors"),
 }

@@ -15,6 +15,7 @@ from lamina.errors import InputError, closest
 OnBadImage = Literal["error", "skip"]
 Device = Literal["auto", "cpu", "cuda"]
 Optimize = Literal["auto", "on", "off"]
+Augment = Literal["none", "light", "standard", "strong"]
 Statistics = Literal["measured", "imagenet"]
 
 Check = Callable[[str, Any], None]
@@ -70,11 +71,6 @@ def _optional(check: Check) -> Check:
             check(name, value)
 
     return checked
-
-
-def _boolean(name: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise InputError(f"{name}: expected true or false, got {value!r}")
 
 
 def _choice(kind: Any) -> Check:  # noqa: ANN401 - a Literal
@@ -199,8 +195,12 @@ class TrainConfig:
         "mean and deviation that channels are brought from: `measured` over the training images, "
         "or `imagenet`'s, which published weights were trained with",
     )
-    augment: bool = _setting(
-        True, _boolean, "shift, turn and zoom the training images a little, anew in every epoch"
+    augment: Augment = _setting(  # noqa: RUF009
+        "light",
+        _choice(Augment),
+        "how training images are made anew in every epoch: `none`, `light` (shifted, turned and "
+        "zoomed a little), `standard` (flips, crops, colours), `strong` (RandAugment, erasing, "
+        "mixup and cutmix)",
     )
     workers: int = _setting(
         0,
@@ -235,8 +235,8 @@ def option_of(one: Field[Any]) -> str:
     """Return a field's option of the command line, as typed.
 
     Example:
-        >>> [option_of(one) for one in fields(TrainConfig) if one.name in ("lr", "augment")]
-        ['--lr', '--augment/--no-augment']
+        >>> [option_of(one) for one in fields(TrainConfig) if one.name in ("lr", "head_lr")]
+        ['--lr', '--head-lr']
     """
     name = one.name.replace("_", "-")
     return f"--{name}/--no-{name}" if isinstance(one.default, bool) else f"--{name}"

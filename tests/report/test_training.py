@@ -53,7 +53,7 @@ def report(**changes):
         "classes": ["cat", "dog"],
         "confusion": [[2, 0], [1, 1]],
         "examples": [Example(png, "dog", "cat", 0.9), Example(png, "cat", "cat", 0.6)],
-        "config": {"lr": 0.1, "image_size": None, "augment": True},
+        "config": {"lr": 0.1, "image_size": None, "augment": "light"},
         "environment": {"torch": "2.13.0"},
     }
     return TrainingReport(**(values | changes))
@@ -192,9 +192,9 @@ def test_a_written_png_is_read_back_by_pillow(channels, mode):
 
 
 def test_the_curves_are_explained_by_what_the_run_did():
-    page = training_page(report(config={"augment": True, "label_smoothing": 0.1}))
+    page = training_page(report(config={"augment": "light", "label_smoothing": 0.1}))
     assert "with smoothed labels, on augmented images; that is why" in page
-    page = training_page(report(config={"augment": False, "label_smoothing": 0.0}))
+    page = training_page(report(config={"augment": "none", "label_smoothing": 0.0}))
     assert "with dropout where the model has it; that is why" in page
 
 

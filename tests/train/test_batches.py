@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lamina.settings import TrainConfig
-from lamina.train.batches import EpochSampler, FixedBatches, augmented, train_loader
+from lamina.train.batches import EpochSampler, FixedBatches, train_loader
 from lamina.train.data import load_data
 
 
@@ -63,37 +63,8 @@ def test_every_batch_is_full_and_few_images_are_one_batch(digits):
     assert len(train_loader(digits, TrainConfig(batch_size=10_000))) == 1
 
 
-class Drawn:
-    """A generator that draws what it is told: angle, zoom, right, down."""
-
-    def __init__(self, *values):
-        self.values = np.array(values)
-
-    def uniform(self, low, high, size):
-        return self.values
-
-
-def test_augmentation_shifts_by_what_was_drawn():
-    image = np.zeros((16, 16, 1), dtype=np.uint8)
-    image[8, 8] = 255
-    assert (augmented(image, Drawn(0, 0, 0, 0)) == image).all()
-    assert augmented(image, Drawn(0, 0, 1, 0))[8, 9, 0] == 255  # 1/16 of 16 pixels
-    assert augmented(image, Drawn(0, 0, 0, 1))[9, 8, 0] == 255
-
-
-def test_augmentation_turns_and_zooms_around_the_centre():
-    image = np.zeros((33, 33, 3), dtype=np.uint8)
-    image[12:21, 12:21] = (10, 100, 200)
-    larger, smaller = (augmented(image, Drawn(0, zoom, 0, 0)) for zoom in (1, -1))
-    assert smaller.astype(int).sum() < image.astype(int).sum() < larger.astype(int).sum()
-    turned = augmented(image, Drawn(1, 0, 0, 0))
-    assert (turned[16, 16] == (10, 100, 200)).all()
-    assert turned.astype(int).sum() == pytest.approx(image.astype(int).sum(), rel=0.05)
-    assert (turned != image).any()
-
-
 def test_without_augmentation_an_image_is_itself(digits):
-    images, _ = next(iter(train_loader(digits, TrainConfig(augment=False, batch_size=8))))
+    images, _ = next(iter(train_loader(digits, TrainConfig(augment="none", batch_size=8))))
     order = [index for _, index in EpochSampler(digits.train, seed=0)][:8]
     assert torch.equal(images, digits.facts.normalise(digits.images[order]))
 

@@ -30,7 +30,7 @@ from lamina.train.config import RunDocument, read_config
         ("seed", 2**32, "an integer from 0 to 4294967295"),
         ("image_size", 0, "an integer of at least 1"),
         ("workers", -1, "an integer of at least 0"),
-        ("augment", 1, "true or false"),
+        ("augment", "heavy", "none or light or standard or strong"),
         ("on_bad_image", "skp", "error or skip"),
         ("device", "tpu", "auto or cpu or cuda"),
     ],

@@ -143,7 +143,7 @@ def planted(tmp_path, silent, *, noise, epochs, momentum=0.1, **settings):
     (tmp_path / "mine.py").write_text(MODEL.replace("MOMENTUM", str(momentum)))
     config = TrainConfig(
         data=str(tmp_path / "images"), model=f"{tmp_path / 'mine.py'}:net", epochs=epochs,
-        augment=False, **settings,
+        augment="none", **settings,
     )  # fmt: skip
     train(config, tmp_path / "run", console=silent)
     page = (tmp_path / "run" / "report.html").read_text()

@@ -158,7 +158,7 @@ def test_an_optimised_model_ends_so_too(place, tmp_path, quiet, model):
 @given(
     model=st.sampled_from(["seeded", "unseeded", "Counting"]),
     workers=st.integers(0, 2),
-    augment=st.booleans(),
+    augment=st.sampled_from(["none", "light", "standard", "strong"]),
     seed=st.integers(0, 2**32 - 1),
     epochs=st.integers(2, 4),
     batch_size=st.integers(2, 24),

@@ -278,7 +278,7 @@ def test_images_may_have_moved_since(image_folder, tmp_path, silent, monkeypatch
     assert stated == str(image_folder)
     monkeypatch.chdir("/")
     moved = image_folder.rename(tmp_path / "moved")
-    with pytest.raises(InputError, match="data: expected digits or a folder of images"):
+    with pytest.raises(InputError, match="data: expected digits, a folder of images or a"):
         resume(tmp_path / "run", console=silent)
     resume(tmp_path / "run", data=str(moved), workers=1, console=silent)
     assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))

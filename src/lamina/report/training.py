@@ -8,6 +8,7 @@ from lamina.report.confusion import (
     Example,
     class_table,
     confusion_matrix,
+    data_address,
     gallery,
     wilson_interval,
 )
@@ -62,6 +63,7 @@ class TrainingReport:
         environment: versions and machine.
         skipped: files left out as unreadable.
         account: what every layer costs and how healthy it was, or None.
+        learnt: training images as the first batch had them, as PNG, and their classes.
         followed: test images that pages beside this one follow through the network, by file.
     """
 
@@ -80,6 +82,7 @@ class TrainingReport:
     environment: Mapping[str, object]
     skipped: Sequence[str] = ()
     account: Account | None = None
+    learnt: Sequence[tuple[bytes, str]] = ()
     followed: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -91,6 +94,7 @@ def training_page(report: TrainingReport) -> str:
         _headline(report),
         _curves(report),
         _mistakes(report),
+        _learnt(report),
         _followed(report),
         inspect_html.sections(account, facts=False) if account is not None else None,
         _settings(report),
@@ -170,7 +174,7 @@ def _handicaps(report: TrainingReport) -> str:
     handicaps = ["with dropout where the model has it"]
     if report.config.get("label_smoothing"):
         handicaps.append("with smoothed labels")
-    if report.config.get("augment"):
+    if report.config.get("augment", "none") != "none":
         handicaps.append("on augmented images")
     return ", ".join(handicaps)
 
@@ -206,6 +210,17 @@ def _mistakes(report: TrainingReport) -> Html:
         lede=f"{said} The images shown are those to whose right class the model gave the least "
         "probability.",
     )
+
+
+def _learnt(report: TrainingReport) -> Html | None:
+    if not report.learnt:
+        return None
+    shown = [
+        tag("figure", tag("img", src=data_address(png), alt=said), tag("figcaption", said))
+        for png, said in report.learnt
+    ]
+    lede = "Training images as the first batch had them; every epoch makes them anew."
+    return section("What it learnt from", tag("div", shown, class_="gallery"), lede=lede)
 
 
 def _followed(report: TrainingReport) -> Html | None:

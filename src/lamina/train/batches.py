@@ -4,19 +4,17 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lamina.settings import TrainConfig
+from lamina.train.augmentation import augmented, moved
 from lamina.train.data import Facts, ImageData, Indices
 from lamina.train.images import Pixels
 
 Place = tuple[int, int]  # (epoch, index)
 Batch = tuple[torch.Tensor, torch.Tensor]
 
-_SHIFT = 1 / 16  # of the side
-_ANGLE = 10.0  # degrees
-_ZOOM = 0.1  # natural logarithm of the factor
+Sample = tuple[Pixels, int, Place]
 
 
 class EpochSampler(Sampler[Place]):
@@ -52,60 +50,47 @@ class EpochSampler(Sampler[Place]):
             yield self.epoch, int(index)
 
 
-class AugmentedImages(Dataset[tuple[Pixels, int]]):
-    """Training images, each moved a little by amounts drawn from (seed, epoch, index)."""
+class TrainingImages(Dataset[Sample]):
+    """Training images; where `TrainConfig.augment` is light, each moved by (seed, epoch, index)."""
 
-    def __init__(self, data: ImageData, seed: int, augment: bool) -> None:
+    def __init__(self, data: ImageData, config: TrainConfig) -> None:
         self.images, self.labels = data.images, data.labels
-        self.seed, self.augment = seed, augment
+        self.seed, self.moves = config.seed, config.augment == "light"
 
-    def __getitem__(self, place: Place) -> tuple[Pixels, int]:
-        """Return one image (H, W, C) and its class."""
+    def __getitem__(self, place: Place) -> Sample:
+        """Return one image (H, W, C), its class, and the place that was asked for."""
         epoch, index = place
         image = self.images[index]
-        if self.augment:
-            image = augmented(image, np.random.default_rng((self.seed, epoch, index)))
-        return image, int(self.labels[index])
-
-
-def augmented(image: Pixels, draw: np.random.Generator) -> Pixels:
-    """Shift an image by up to 1/16 of its side, turn it by up to 10°, zoom by up to 10 %.
-
-    Pixels from outside are black.
-    """
-    height, width, channels = image.shape
-    angle, zoom, right, down = draw.uniform(-1, 1, size=4)
-    right, down = right * _SHIFT * width, down * _SHIFT * height
-    factor = np.exp(zoom * _ZOOM)
-    cosine = np.cos(np.deg2rad(angle * _ANGLE)) / factor
-    sine = np.sin(np.deg2rad(angle * _ANGLE)) / factor
-    x, y = width / 2, height / 2
-    # The map from a pixel of the result to its place in the image, around the centre.
-    matrix = (
-        *(cosine, sine, x - cosine * (x + right) - sine * (y + down)),
-        *(-sine, cosine, y + sine * (x + right) - cosine * (y + down)),
-    )
-    moved = Image.fromarray(image[..., 0] if channels == 1 else image).transform(
-        (width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR
-    )
-    return np.asarray(moved).reshape(image.shape)
+        if self.moves:
+            image = moved(image, np.random.default_rng((self.seed, epoch, index)))
+        return image, int(self.labels[index]), place
 
 
 class Collate:
-    """Stack images (H, W, C) into a normalised batch; an object, so that it travels to workers."""
+    """Make a batch of samples, and augment it by (seed, epoch, index of the first).
 
-    def __init__(self, facts: Facts) -> None:
-        self.facts = facts
+    An object, so that it travels to workers.
+    """
 
-    def __call__(self, samples: Sequence[tuple[Pixels, int]]) -> Batch:
-        """Return (N, C, H, W) float32 and (N,) int64."""
-        images, labels = zip(*samples, strict=True)
-        return self.facts.normalise(np.stack(images)), torch.tensor(labels)
+    def __init__(self, facts: Facts, config: TrainConfig) -> None:
+        self.facts, self.config = facts, config
+
+    def __call__(self, samples: Sequence[Sample]) -> Batch:
+        """Return (N, C, H, W) float32 and (N,) int64; or (N, classes) shares of classes."""
+        images, labels, places = zip(*samples, strict=True)
+        pixels, numbers = np.stack(images), torch.tensor(labels)
+        preset = self.config.augment
+        if preset in ("none", "light"):
+            return self.facts.normalise(pixels), numbers
+        x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255.0)
+        seed = (self.config.seed, *places[0])
+        x, targets = augmented(x, numbers, preset, len(self.facts.classes), seed)
+        return self.facts.standardise(x.contiguous(memory_format=torch.channels_last)), targets
 
 
 def train_loader(
     data: ImageData, config: TrainConfig, rank: int = 0, ranks: int = 1, epoch: int = 0
-) -> DataLoader[tuple[Pixels, int]]:
+) -> DataLoader[Sample]:
     """Return the training batches of one of ``ranks`` processes; every batch is full.
 
     The images that are left over differ from epoch to epoch, since the order does. With fewer
@@ -116,11 +101,11 @@ def train_loader(
     """
     sampler = EpochSampler(data.train, config.seed, rank, ranks, epoch)
     return DataLoader(
-        AugmentedImages(data, config.seed, config.augment),
+        TrainingImages(data, config),
         batch_size=min(config.batch_size, len(sampler)),
         sampler=sampler,
         drop_last=True,
-        collate_fn=Collate(data.facts),
+        collate_fn=Collate(data.facts, config),
         num_workers=config.workers,
         persistent_workers=config.workers > 0,
         # A loader draws a number per epoch; from here, it leaves the generator of dropout alone.

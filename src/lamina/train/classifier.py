@@ -27,8 +27,9 @@ class Tally:
         self.sums = torch.zeros(3, dtype=torch.float64, device=device)
 
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Count a batch with its mean loss."""
-        right = (logits.argmax(dim=1) == labels).sum()
+        """Count a batch with its mean loss; of blended images the larger share is the label."""
+        classes = labels if labels.dim() == 1 else labels.argmax(dim=1)
+        right = (logits.argmax(dim=1) == classes).sum()
         count = torch.as_tensor(len(labels), device=loss.device)
         self.sums += torch.stack((loss.detach().double() * count, right.double(), count.double()))
 

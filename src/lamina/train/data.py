@@ -46,9 +46,12 @@ class Facts:
 
     def normalise(self, images: Pixels) -> torch.Tensor:
         """Turn bytes (N, H, W, C) into float32 (N, C, H, W), channels-last, standardised."""
-        x = torch.from_numpy(images).float().div_(255.0)
-        x = x.sub_(torch.tensor(self.mean)).div_(torch.tensor(self.deviation))
-        return x.permute(0, 3, 1, 2)
+        return self.standardise(torch.from_numpy(images).float().div_(255.0).permute(0, 3, 1, 2))
+
+    def standardise(self, x: torch.Tensor) -> torch.Tensor:
+        """Bring channels (N, C, H, W) in [0, 1] to mean 0 and deviation 1, in place."""
+        mean, deviation = (torch.tensor(v)[:, None, None] for v in (self.mean, self.deviation))
+        return x.sub_(mean).div_(deviation)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for ``config.json``."""

@@ -1,6 +1,6 @@
 """How good a model is on images that it has not seen, and which of them it mistakes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -9,8 +9,10 @@ from torch.nn import functional
 
 from lamina.inspector.trace.untouched import untouched
 from lamina.report.confusion import Example, png_bytes
-from lamina.train.batches import FixedBatches
-from lamina.train.data import ImageData, Indices
+from lamina.report.units import percent
+from lamina.settings import TrainConfig
+from lamina.train.batches import FixedBatches, train_loader
+from lamina.train.data import Facts, ImageData, Indices
 
 MAX_EXAMPLES = 12
 
@@ -109,3 +111,30 @@ def examples(evaluation: Evaluation, data: ImageData, most: int = MAX_EXAMPLES) 
             )
         )
     return chosen
+
+
+_LEARNT = 16  # images of the first batch that a report shows
+
+
+def learnt(data: ImageData, config: TrainConfig) -> list[tuple[bytes, str]]:
+    """Training images as the first batch of the first epoch had them, as PNG, with their classes.
+
+    Of blended images the two classes are told with their shares.
+    """
+    images, labels = next(iter(train_loader(data, replace(config, workers=0))))
+    facts = data.facts
+    mean, deviation = (torch.tensor(v)[:, None, None] for v in (facts.mean, facts.deviation))
+    pixels = (images * deviation + mean).mul(255).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
+    rows, columns, channels = pixels.shape[1:]
+    return [
+        (png_bytes(image.numpy().tobytes(), columns, rows, channels), _classes(label, facts))
+        for image, label in zip(pixels[:_LEARNT], labels, strict=False)
+    ]
+
+
+def _classes(label: torch.Tensor, facts: Facts) -> str:
+    if label.dim() == 0:
+        return facts.classes[int(label)]
+    shares, places = label.topk(2)
+    both = zip(shares.tolist(), places.tolist(), strict=True)
+    return ", ".join(f"{percent(s, 0)} {facts.classes[at]}" for s, at in both if s > 0.005)

@@ -32,7 +32,13 @@ from lamina.train.classifier import Classifier
 from lamina.train.config import RunDocument, read_config
 from lamina.train.data import Facts, ImageData, load_data
 from lamina.train.environment import describe
-from lamina.train.evaluation import Evaluation, accuracy_by_batch_statistics, evaluate, examples
+from lamina.train.evaluation import (
+    Evaluation,
+    accuracy_by_batch_statistics,
+    evaluate,
+    examples,
+    learnt,
+)
 from lamina.train.explained import explain_tests
 from lamina.train.files import write_file
 from lamina.train.fine_tuning import freeze, head_of, take_weights
@@ -316,6 +322,7 @@ class _Run:
             environment=describe(),
             skipped=data.skipped,
             account=account,
+            learnt=learnt(data, self.config),
             followed=self._explain(model, test),
         )
         write_file(out / "report.html", training_page(report).encode())
