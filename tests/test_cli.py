@@ -177,7 +177,7 @@ def test_doctor_without_kernels_says_why(call, monkeypatch):
     [
         ("train --epochs 0", "epochs: expected an integer of at least 1, got 0"),
         ("train --lr nan", "lr: expected a finite number above 0, got nan"),
-        ("train --data digts", "data: expected digits, a folder of images or a .csv file, got 'digts'"),
+        ("train --data digts", "a folder of images or a .csv file, got 'digts'; did you"),
         ("train --data {tmp}", "data: expected images of at least two classes"),
         ("train --model digits_cn", "did you mean 'digits_cnn'?"),
         ("train --model absent.py:net", "model: no file 'absent.py'"),
