@@ -64,7 +64,7 @@ def test_resume_goes_on_with_the_runs_own_settings(call, run_folder, tmp_path):
     code, out, _ = call("train", "--resume", run_folder, "--json")
     assert code == 0
     assert json.loads(out)["epochs"] == 2
-    for option in (("--epochs", 3), ("--out", tmp_path / "new")):
+    for option in (("--seed", 3), ("--out", tmp_path / "new")):
         code, _, err = call("train", "--resume", run_folder, *option)
         assert code == 2
         assert f"leave out '{option[0][2:]}'" in err
@@ -84,7 +84,7 @@ def test_a_resumed_run_may_be_told_what_its_result_does_not_depend_on(call, run_
     assert call("train", "--resume", run_folder, "--data", "digits", "--workers", 1)[0] == 0
     code, _, err = call("train", "--resume", run_folder, "--seed", 1)
     assert (code, err.count("\n")) == (2, 1)
-    assert "its own settings but data, model, workers; leave out 'seed'" in err
+    assert "its own settings but data, model, epochs, workers; leave out 'seed'" in err
 
 
 def test_predict_takes_folders_and_names_every_bad_file(call, run_folder, digit, tmp_path):

@@ -15,6 +15,9 @@ from lamina.errors import InputError, closest
 OnBadImage = Literal["error", "skip"]
 Device = Literal["auto", "cpu", "cuda"]
 Optimize = Literal["auto", "on", "off"]
+Optimizer = Literal["adamw", "sgd", "rmsprop"]
+Schedule = Literal["one-cycle", "cosine", "step", "constant"]
+Select = Literal["last", "best"]
 Augment = Literal["none", "light", "standard", "strong"]
 Statistics = Literal["measured", "imagenet"]
 
@@ -155,12 +158,50 @@ class TrainConfig:
         "epochs after which one more stage of what is frozen trains too, from the end",
         unset="never",
     )
-    epochs: int = _setting(30, _integer(1), "passes over the training images")
+    epochs: int = _setting(
+        30,
+        _integer(1),
+        "passes over the training images; more of them extend a run that is resumed",
+        anew=True,
+    )
+    select: Select = _setting(  # noqa: RUF009 - it is dataclasses.field
+        "last",
+        _choice(Select),
+        "the epoch whose weights the run ends with: the `last`, or the `best` on the images of "
+        "validation",
+    )
+    patience: int | None = _setting(
+        None,
+        _integer(1, optional=True),
+        "epochs without a better validation after which training stops",
+        unset="never",
+    )
     batch_size: int = _setting(64, _integer(1), "images per step, of each process")
+    optimizer: Optimizer = _setting(  # noqa: RUF009
+        "adamw", _choice(Optimizer), "`adamw`, `sgd` with Nesterov's momentum, or `rmsprop`"
+    )
+    schedule: Schedule = _setting(  # noqa: RUF009
+        "one-cycle",
+        _choice(Schedule),
+        "of the learning rate: `one-cycle`, `cosine`, `step` (to a tenth after each third), or "
+        "`constant`",
+    )
+    warmup: float = _setting(
+        0.0,
+        _number("of at least 0", lambda epochs: epochs >= 0),
+        "epochs in which the learning rate rises to its highest; one-cycle has its own",
+    )
+    clip: float | None = _setting(
+        None,
+        _optional(_number("above 0", lambda norm: norm > 0)),
+        "largest norm of all gradients together",
+        unset="none",
+    )
+    accumulate: int = _setting(1, _integer(1), "batches whose gradients make one step")
     lr: float = _setting(
         5e-3,
         _number("above 0", lambda lr: lr > 0),
-        "highest learning rate of the one-cycle schedule",
+        "highest learning rate of the schedule",
     )
     head_lr: float | None = _setting(
         None,
@@ -171,7 +212,7 @@ class TrainConfig:
     weight_decay: float = _setting(
         1e-2,
         _number("of at least 0", lambda decay: decay >= 0),
-        "AdamW's decoupled weight decay",
+        "the optimiser's weight decay, AdamW's a decoupled one; none on biases and norms",
     )
     label_smoothing: float = _setting(
         0.1,
@@ -229,6 +270,8 @@ class TrainConfig:
             one.metadata["check"](one.name, getattr(self, one.name))
         if self.unfreeze_every is not None and self.freeze is None:
             raise InputError("unfreeze_every: expected something to --freeze as well, got nothing")
+        if self.warmup and self.schedule == "one-cycle":
+            raise InputError("warmup: expected 0 with one-cycle, which rises by itself")
 
 
 def option_of(one: Field[Any]) -> str:

@@ -165,6 +165,10 @@ def test_an_optimised_model_ends_so_too(place, tmp_path, quiet, model):
     lr=st.floats(1e-4, 1e-1),
     weight_decay=st.floats(0, 0.1),
     label_smoothing=st.floats(0, 0.5),
+    optimizer=st.sampled_from(["adamw", "sgd", "rmsprop"]),
+    schedule=st.sampled_from(["one-cycle", "cosine", "step", "constant"]),
+    clip=st.none() | st.floats(0.1, 10),
+    accumulate=st.integers(1, 3),
     lost=st.floats(0, 1),
 )
 def test_it_ends_as_if_nothing_had_happened(

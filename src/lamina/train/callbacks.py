@@ -2,7 +2,9 @@
 
 import csv
 import io
+import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lamina.report.training import EpochMetrics
-from lamina.train.checkpoints import KEPT, CheckpointFolder, checkpoints
+from lamina.train.checkpoints import BEST, KEPT, LAST, CheckpointFolder, checkpoints
 from lamina.train.classifier import Classifier
 from lamina.train.files import write_file
 
@@ -76,21 +78,67 @@ class History(pl.Callback):
 
 
 class Checkpointing(pl.Callback):
-    """Write a checkpoint after every epoch and keep the last two.
+    """Write a checkpoint after every epoch and keep the last two, and the best where it is wanted.
 
     Args:
-        folder: where they go.
+        run: the run folder.
+        history: says which epoch is the best.
+        keeps_best: whether it is wanted.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, run: Path, history: History, *, keeps_best: bool = False) -> None:
+        self.run, self.history, self.keeps_best = run, history, keeps_best
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write first, take the old away after: at no time is there none."""
-        trainer.save_checkpoint(self.folder / f"epoch-{trainer.current_epoch + 1:04d}")
+        epoch = trainer.current_epoch + 1
+        if self.keeps_best and best_epoch(self.history.rows) == epoch:
+            self._write(trainer, BEST, epoch, 1)
+        self._write(trainer, LAST, epoch, KEPT)
+
+    def _write(self, trainer: pl.Trainer, kind: str, epoch: int, kept: int) -> None:
+        trainer.save_checkpoint(self.run / kind / f"epoch-{epoch:04d}")
         if trainer.is_global_zero:
-            for old in checkpoints(self.folder.parent)[KEPT:]:
+            for old in checkpoints(self.run, kind)[kept:]:
                 CheckpointFolder().remove_checkpoint(old)
+
+
+class Patience(pl.Callback):
+    """Stop training some epochs after the best one.
+
+    Args:
+        history: the epochs so far.
+        epochs: to wait for a better one.
+    """
+
+    def __init__(self, history: History, epochs: int) -> None:
+        self.history, self.epochs = history, epochs
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A run that had stopped goes on with its report."""
+        self._look(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Every rank watches the same images, and comes to the same end."""
+        self._look(trainer)
+
+    def _look(self, trainer: pl.Trainer) -> None:
+        rows = self.history.rows
+        if rows and len(rows) - best_epoch(rows) >= self.epochs:
+            trainer.should_stop = True
+
+
+def best_epoch(rows: Sequence[EpochMetrics]) -> int:
+    """The epoch with the highest accuracy in validation; of several the one with the lowest loss.
+
+    A loss that is not a number is worse than any other.
+    """
+
+    def worth(row: EpochMetrics) -> tuple[float, float]:
+        loss = row.validation_loss
+        return row.validation_accuracy, -math.inf if math.isnan(loss) else -loss
+
+    return max(rows, key=worth).epoch
 
 
 class ProgressBar(pl.Callback):

@@ -27,11 +27,15 @@ from safetensors.torch import save as save_tensors
 
 from lamina.disk import flush_folder, write_flushed
 from lamina.errors import InputError
+from lamina.settings import Select
 from lamina.train.files import MAX_TEXT_BYTES, read_limited
 from lamina.train.state import pack, under_names_of, unpack
 
 KEPT = 2
 """Checkpoints that a run keeps: the newest, and one to fall back on."""
+
+LAST, BEST = "checkpoints", "best"
+"""Folders of a run: the newest checkpoints, and the best on the images of validation."""
 
 MAX_BYTES = 8 * 2**30
 """Bytes that one file of a checkpoint may have: it is read whole, and may be a stranger's."""
@@ -111,9 +115,9 @@ class CheckpointFolder(CheckpointIO):
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def checkpoints(run: Path) -> list[Path]:
-    """Return the folders of a run's checkpoints, the newest first."""
-    folder = run / "checkpoints"
+def checkpoints(run: Path, kind: str = LAST) -> list[Path]:
+    """Return the folders of a run's checkpoints, the newest first; of the ``LAST`` or the best."""
+    folder = run / kind
     if not folder.is_dir():
         return []
     found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
@@ -157,6 +161,27 @@ def newest_good(run: Path, warn: Callable[[str], None]) -> Path:
         return path
     why = f": {reasons[0]}" if reasons else ""
     raise InputError(f"{run}: expected a run with a whole checkpoint, it has none{why}")
+
+
+def answering(run: Path, select: Select, warn: Callable[[str], None]) -> Path:
+    """Return the checkpoint whose weights a run ended with, or the newest where that is damaged.
+
+    Args:
+        run: the run folder.
+        select: see `TrainConfig`.
+        warn: gets a line for each that is damaged.
+
+    Raises:
+        InputError: the run has none.
+    """
+    for path in checkpoints(run, BEST) if select == "best" else ():
+        try:
+            read_verified(path)
+        except InputError as error:
+            warn(f"damaged checkpoint: {error}; falling back on the newest")
+        else:
+            return path
+    return newest_good(run, warn)
 
 
 def read_verified(path: Path) -> dict[str, bytes]:

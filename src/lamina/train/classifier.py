@@ -13,6 +13,7 @@ from lamina.errors import InputError, RunError
 from lamina.settings import TrainConfig
 from lamina.train.batches import Batch
 from lamina.train.fine_tuning import settle_norms, thaw
+from lamina.train.schedules import make_optimizer, make_schedule
 from lamina.train.state import random_state, set_random_state, under_names_of, unsaved_buffers
 
 
@@ -44,13 +45,14 @@ class Tally:
 
 
 class Classifier(pl.LightningModule):
-    """Train a network to tell classes apart: cross-entropy, AdamW, a one-cycle schedule.
+    """Train a network to tell classes apart by cross-entropy.
 
     Args:
         model: the network, (N, C, H, W) to (N, classes).
-        config: learning rate, weight decay and label smoothing; the validation loss is without
-            smoothing.
-        steps: optimiser steps of the whole training.
+        config: optimiser, schedule and label smoothing; the validation loss is without smoothing.
+        steps: optimiser steps of the schedule.
+        steps_per_epoch: of them.
+        begin: epoch at which the schedule begins, above 0 where a run was extended.
         head: name of the layer that answers, whose learning rate is ``head_lr``.
         frozen: names of parameters that do not train, or not from the beginning.
     """
@@ -60,12 +62,15 @@ class Classifier(pl.LightningModule):
         model: torch.nn.Module,
         config: TrainConfig,
         steps: int,
+        steps_per_epoch: int = 1,
+        begin: int = 0,
         head: str = "",
         frozen: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.head, self.frozen = head, list(frozen)
         self.model, self.config, self.steps = model, config, steps
+        self.steps_per_epoch, self.begin = steps_per_epoch, begin
         self.train_tally = Tally(torch.device("cpu"))
         self.validation_tally = Tally(torch.device("cpu"))
         self._resumed_random_state: list[dict[str, Any]] | None = None
@@ -116,12 +121,9 @@ class Classifier(pl.LightningModule):
         self.validation_tally.add(functional.cross_entropy(logits, labels), logits, labels)
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's union of twelve types
-        """Return AdamW, without decay on what has one dimension, and its one-cycle schedule."""
-        groups = list(self._groups())
-        optimizer = torch.optim.AdamW(groups)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, max_lr=[group["lr"] for group in groups], total_steps=self.steps
-        )
+        """Return the optimiser, without decay on what has one dimension, and its schedule."""
+        optimizer = make_optimizer(self._groups(), self.config)
+        schedule = make_schedule(optimizer, self.config, self.steps, self.steps_per_epoch)
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
     def _groups(self) -> Iterator[dict[str, Any]]:
@@ -157,6 +159,8 @@ class Classifier(pl.LightningModule):
                 f"resume: expected {len(states)} processes, as the run was begun with, got {world}"
             )
         self._resumed_random_state = states
+        if self.begin and checkpoint["epoch"] + 1 == self.begin:
+            checkpoint["lr_schedulers"] = []  # the schedule that begins now is another one
         checkpoint["state_dict"] = under_names_of(checkpoint["state_dict"], self.state_dict())
         saved = checkpoint["buffers"][self.global_rank]
         for name, buffer in unsaved_buffers(self.model):

@@ -18,11 +18,13 @@ class RunDocument:
         config: every setting.
         data: see `lamina.train.data.Facts`.
         choices: see `lamina.train.choices.Choices`; None in a run of an older lamina.
+        extended: epochs after which it was given more, with a schedule of their own.
     """
 
     config: TrainConfig
     data: dict[str, Any]
     choices: dict[str, Any] | None = None
+    extended: tuple[int, ...] = ()
 
     def text(self, version: str) -> str:
         """Return the file's text, which `read_config` reads."""
@@ -42,9 +44,10 @@ def read_config(path: Path) -> RunDocument:
     try:
         content = json.loads(text)
         config, facts, choices = content["config"], content["data"], content.get("choices")
+        extended = tuple(int(epoch) for epoch in content.get("extended", ()))
         unknown = config.keys() - {field.name for field in fields(TrainConfig)}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: not the configuration of a run") from error
     if unknown:
         raise InputError(f"{path}: unknown setting {min(unknown)!r}")
-    return RunDocument(TrainConfig(**config), facts, choices)
+    return RunDocument(TrainConfig(**config), facts, choices, extended)

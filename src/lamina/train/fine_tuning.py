@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from lamina.errors import InputError
 from lamina.interchange.files.weights import read_pt, read_safetensors
 from lamina.ops.runtime.torch_private import AnyBatchNorm
-from lamina.train.checkpoints import newest_good
+from lamina.train.checkpoints import answering
+from lamina.train.config import read_config
 
 BACKBONE = "backbone"
 """Of ``--freeze``: everything but the head."""
@@ -124,7 +125,8 @@ def take_weights(model: nn.Module, classes: int, source: str) -> Taken:
 def _file_of(source: str) -> Path:
     path = Path(source)
     if path.is_dir():
-        return newest_good(path, _silently) / "weights.safetensors"
+        select = read_config(path / "config.json").config.select
+        return answering(path, select, _silently) / "weights.safetensors"
     if path.suffix.lower() not in _READERS:
         hint = (
             f"; lamina convert {source} model.py makes a --model and its weights of it"

@@ -10,7 +10,7 @@ import torch
 from lamina.errors import InputError
 from lamina.graph import without_a_clock
 from lamina.optimiser import optimize
-from lamina.train.checkpoints import copy_weights, model_state, newest_good
+from lamina.train.checkpoints import answering, copy_weights, model_state
 from lamina.train.choices import Choices
 from lamina.train.config import RunDocument, read_config
 from lamina.train.data import Facts
@@ -41,7 +41,7 @@ class Prediction:
 def load_run(
     run: Path, *, model: str | None = None, warn: Callable[[str], None] = print
 ) -> tuple[torch.nn.Module, Facts]:
-    """Build a run's model with the weights of its newest whole checkpoint, in eval mode.
+    """Build a run's model with the weights that it ended with, in eval mode.
 
     Args:
         run: the run folder.
@@ -60,7 +60,7 @@ def _load(
 ) -> tuple[torch.nn.Module, Facts]:
     facts = Facts.from_dict(document.data)
     target = chosen_model(run, document.config, model)
-    checkpoint = newest_good(run, warn)
+    checkpoint = answering(run, document.config.select, warn)
     network = build_model(target, facts)
     copy_weights(network, model_state(checkpoint), str(checkpoint))
     return network.eval(), facts

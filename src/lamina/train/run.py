@@ -25,8 +25,15 @@ from lamina.report.training import TrainingReport, training_page
 from lamina.report.units import duration, percent
 from lamina.settings import TrainConfig
 from lamina.train.batches import Batch, FixedBatches, train_loader
-from lamina.train.callbacks import Checkpointing, History, ProgressBar
-from lamina.train.checkpoints import checkpoints, epochs_of, newest_good
+from lamina.train.callbacks import Checkpointing, History, Patience, ProgressBar
+from lamina.train.checkpoints import (
+    answering,
+    checkpoints,
+    copy_weights,
+    epochs_of,
+    model_state,
+    newest_good,
+)
 from lamina.train.choices import Choices
 from lamina.train.classifier import Classifier
 from lamina.train.config import RunDocument, read_config
@@ -116,12 +123,14 @@ def resume(
     data: str | None = None,
     model: str | None = None,
     workers: int | None = None,
+    epochs: int | None = None,
     console: Console | None = None,
     callbacks: Sequence[pl.Callback] = (),
 ) -> RunResult:
     """Continue a run where its newest whole checkpoint was written, to the same end.
 
-    A run that was lost before its first checkpoint begins again.
+    A run that was lost before its first checkpoint begins again. One that is at its end is given
+    more epochs, over which the schedule of the learning rate runs once more.
 
     Args:
         run: the run folder.
@@ -129,11 +138,13 @@ def resume(
         model: ``pkg.mod:factory`` or ``file.py:factory`` again, if the run has such a model: a run
             folder may come from somebody else, and code is run only if it is named here.
         workers: processes that prepare batches from here on.
+        epochs: passes over the training images in all, if they are to be more.
         console: where progress, table and result are shown.
         callbacks: further Lightning callbacks.
 
     Raises:
-        InputError: no run folder, no whole checkpoint, or other data than the run's.
+        InputError: no run folder, no whole checkpoint, other data than the run's, or more epochs
+            for a run that is not at its end.
         NonFiniteLossError: the loss became infinite or NaN; the last checkpoint stands.
         OSError: the run folder cannot be written, as on a full disk; the last checkpoint stands.
     """
@@ -146,8 +157,21 @@ def resume(
 
     anew: dict[str, Any] = {} if data is None else {"data": _absolute(data)}
     anew |= {} if workers is None else {"workers": workers}
-    config = replace(document.config, **anew)
+    config, extended = replace(document.config, **anew), document.extended
     checkpoint = newest_good(run, warn) if checkpoints(run) else None
+    done = 0 if checkpoint is None else epochs_of(checkpoint)
+    if done < max(extended, default=0):
+        raise InputError(
+            f"{run}: its newest whole checkpoint, of epoch {done}, is of before it was "
+            f"extended after {max(extended)}"
+        )
+    if epochs is not None and epochs != config.epochs:
+        if epochs < config.epochs or done != config.epochs:
+            raise InputError(
+                f"epochs: expected more than its {config.epochs} for a run that is at its end; "
+                f"{run} has {done} of them, got {epochs}"
+            )
+        config, extended = replace(config, epochs=epochs), (*extended, done)
     images = load_data(
         config.data,
         image_size=config.image_size,
@@ -164,7 +188,7 @@ def resume(
             "numbers agree with those to rounding"
         )
         choices = None
-    return _Run(config, images, target, run, console, callbacks, checkpoint, choices).go()
+    return _Run(config, images, target, run, console, callbacks, checkpoint, choices, extended).go()
 
 
 def _absolute(named: _Named) -> _Named:
@@ -192,6 +216,7 @@ class _Run:
     callbacks: Sequence[pl.Callback] = ()
     checkpoint: Path | None = None
     choices: Choices | None = None
+    extended: tuple[int, ...] = ()
 
     def go(self) -> RunResult:
         quiet_lightning()
@@ -220,18 +245,23 @@ class _Run:
         torch.manual_seed(config.seed + rank())
         begin = 0 if self.checkpoint is None else epochs_of(self.checkpoint)
         loader = train_loader(data, config, rank(), ranks(), begin)
-        classifier = Classifier(model, config, config.epochs * len(loader), head, frozen)
+        first = max((epoch for epoch in self.extended if epoch <= begin), default=0)
+        per_epoch = -(-len(loader) // config.accumulate)
+        steps = (config.epochs - first) * per_epoch
+        classifier = Classifier(model, config, steps, per_epoch, first, head, frozen)
         history = History(out / "metrics.csv")
         monitor = HealthMonitor(model)
         own = [
             history,
-            Checkpointing(out / "checkpoints"),
+            Checkpointing(out, history, keeps_best=config.select == "best"),
             ProgressBar(self.console, history),
             monitor,
         ]
-        trainer = make_trainer(config.epochs, accelerator, out, [*own, *self.callbacks])
+        if config.patience is not None:
+            own.append(Patience(history, config.patience))
+        trainer = make_trainer(config, accelerator, out, [*own, *self.callbacks])
         if rank() == 0:
-            document = RunDocument(config, data.facts.to_dict(), choices.to_dict())
+            document = RunDocument(config, data.facts.to_dict(), choices.to_dict(), self.extended)
             self._begin(document)
         # Every rank watches all validation images: no image twice, and no rank disagrees.
         validation: DataLoader[Batch] = DataLoader(
@@ -243,6 +273,9 @@ class _Run:
             except SystemExit as error:
                 # Lightning turns Ctrl-C into an exit; whoever calls should be able to tell.
                 raise KeyboardInterrupt from error
+        if config.select == "best":
+            chosen = answering(out, "best", lambda line: self.console.print(line, style="yellow"))
+            copy_weights(model, model_state(chosen), str(chosen))
         test = evaluate(model, data, data.test, config.batch_size)
         result = RunResult(
             accuracy=test.accuracy,

@@ -7,18 +7,21 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy
 
 from lamina.errors import InputError
+from lamina.settings import TrainConfig
 from lamina.train.checkpoints import CheckpointFolder
 from lamina.train.quiet import event_logger
 from lamina.train.ranks import TIMEOUT, ranks, ranks_here
 
 
 def make_trainer(
-    epochs: int, accelerator: str, out: Path, callbacks: list[pl.Callback]
+    config: TrainConfig, accelerator: str, out: Path, callbacks: list[pl.Callback]
 ) -> pl.Trainer:
     """Return a trainer that shows and writes nothing but what the callbacks do, and events."""
     together = DDPStrategy(process_group_backend=backend_of(accelerator), timeout=TIMEOUT)
     return pl.Trainer(
-        max_epochs=epochs,
+        max_epochs=config.epochs,
+        gradient_clip_val=config.clip,
+        accumulate_grad_batches=config.accumulate,
         accelerator=accelerator,
         devices=ranks_here(),
         num_nodes=max(1, ranks() // ranks_here()),
