@@ -135,6 +135,14 @@ def test_a_loss_that_is_not_finite_is_found():
     assert (finding.rule, finding.measured) == ("loss_not_finite", 2.0)
 
 
+@pytest.mark.parametrize("ratio", [float("inf"), float("nan")])
+def test_updates_beyond_float32_are_a_learning_rate_too_high(ratio):
+    health = {("a", 0): Health(update_ratio=ratio)}
+    (finding,) = diagnose_losses([2.3, 1e9, 1e29], health)
+    assert finding.rule == "learning_rate_too_high"
+    assert not diagnose_losses([2.3, 2.2, 2.1], health)  # weights that began at nothing
+
+
 def test_dead_relus(digits):
     model = healthy()
     with torch.no_grad():

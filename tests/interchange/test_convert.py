@@ -163,7 +163,7 @@ def test_a_model_by_name_to_onnx(tmp_path):
 
 
 def test_an_exported_model_is_read_where_it_is_trusted(tmp_path, on_torch, capsys):
-    interchange.convert(net(), tmp_path / "a.pt2", sizes=[(1, 3, 8, 8)], verify=True)
+    interchange.convert(net(), tmp_path / "a.pt2", sizes=(1, 3, 8, 8), verify=True)
     arguments = ("--input", "1,3,8,8", "--verify", "--allow-custom-code")
     for target in ("b.onnx", "b.keras"):
         assert run(tmp_path / "a.pt2", tmp_path / target, *arguments) == 0

@@ -108,12 +108,16 @@ def diagnose_losses(losses: Sequence[float], health: Mapping[Key, Health]) -> li
                       f"the loss is not finite from step {broken} on: lower the learning rate, or "
                       "clip the gradients")
         ]  # fmt: skip
-    if not finite or _converged(losses):
+    if not updates or _converged(losses):
         return []
-    largest, typical = max(finite), median(finite)
     third = max(1, len(losses) // 3)
+    end = fmean(losses[-third:]) if losses else 0.0
     # Weights that begin at nearly nothing move by many times their size, and that is right.
-    fell = len(losses) > 1 and fmean(losses[-third:]) < losses[0]
+    fell = len(losses) > 1 and end < losses[0]
+    if not finite:  # beyond float32, or of weights that were all nothing
+        is_lost = len(losses) > 1 and end > _LOST * losses[0]
+        return [_too_fast(math.inf, LARGEST_UPDATE)] if is_lost else []
+    largest, typical = max(finite), median(finite)
     if largest > LARGEST_UPDATE and not fell:
         return [_too_fast(largest, LARGEST_UPDATE)]
     if typical > RECKLESS_UPDATE and not fell and len(losses) >= 6:
@@ -125,6 +129,9 @@ def diagnose_losses(losses: Sequence[float], health: Mapping[Key, Health]) -> li
                       "less than float32 resolves; raise the learning rate (0.001 is usual)")
         ]  # fmt: skip
     return []
+
+
+_LOST = 10.0  # times the first loss
 
 
 def _converged(losses: Sequence[float]) -> bool:

@@ -40,7 +40,7 @@ def convert(
     model: str | None = None,
     verify: bool = False,
     force: bool = False,
-    sizes: Sizes | None = None,
+    sizes: Sizes | Sequence[int] | None = None,
     flavour: str | None = None,
     keep_layout: bool = False,
     allow_custom_code: bool = False,
@@ -58,8 +58,8 @@ def convert(
         verify: run both sides and compare, see `lamina.interchange.verify`; a ``.pt2`` or ``.onnx``
             file is run too.
         force: write although they differ.
-        sizes: of every input, with the batch, as the source has it; needed where that is a torch
-            model, and for sizes that a Keras model leaves open.
+        sizes: of every input, or of the one, with the batch, as the source has it; needed where
+            that is a torch model, and for sizes that a Keras model leaves open.
         flavour: whose layers the other framework's model gets: ``"torch"`` or ``"keras"``, which
             are the defaults, or ``"lamina"``.
         keep_layout: have the Keras model of a torch one take (N, C, H, W).
@@ -81,6 +81,7 @@ def convert(
         lamina.errors.InputError: DST: expected a name that ends in .keras, ...; did you mean ...
     """
     target = Path(target)
+    sizes = _of_every_input(sizes)
     kind = kind_to_write(target)
     check_place(target)
     check_target(target)
@@ -115,6 +116,14 @@ def convert(
         else:
             written = []
     return _conversion(said, target, work, proof, written, remarks)
+
+
+def _of_every_input(sizes: Sizes | Sequence[int] | None) -> Sizes | None:
+    if sizes is None or not sizes:
+        return None
+    listed = list(sizes)
+    one = [size for size in listed if isinstance(size, int)]
+    return [one] if len(one) == len(listed) else [tuple(size) for size in listed]  # type: ignore[arg-type]
 
 
 def _crossed(
