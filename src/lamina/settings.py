@@ -76,6 +76,11 @@ def _optional(check: Check) -> Check:
     return checked
 
 
+def _boolean(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise InputError(f"{name}: expected true or false, got {value!r}")
+
+
 def _choice(kind: Any) -> Check:  # noqa: ANN401 - a Literal
     allowed = get_args(kind)
 
@@ -254,6 +259,11 @@ class TrainConfig:
         _choice(OnBadImage),
         "`error` refuses a folder with unreadable images, `skip` leaves them out",
     )
+    sync_norm: bool = _setting(
+        False,
+        _boolean,
+        "batch norms take the statistics of all processes, as one with the whole batch would",
+    )
     device: Device = _setting(  # noqa: RUF009
         "auto",
         _choice(Device),
@@ -272,6 +282,10 @@ class TrainConfig:
             raise InputError("unfreeze_every: expected something to --freeze as well, got nothing")
         if self.warmup and self.schedule == "one-cycle":
             raise InputError("warmup: expected 0 with one-cycle, which rises by itself")
+        if self.sync_norm and self.optimize == "on":
+            raise InputError(
+                "sync_norm: expected --optimize off or auto, whose ops know one process"
+            )
 
 
 def option_of(one: Field[Any]) -> str:

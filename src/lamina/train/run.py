@@ -53,6 +53,7 @@ from lamina.train.health import HealthMonitor
 from lamina.train.model import build_model, chosen_model, is_worth_compiling
 from lamina.train.quiet import quiet_lightning
 from lamina.train.ranks import join, rank, ranks, restarted
+from lamina.train.synchronised import leave, synchronise
 from lamina.train.trainer import accelerator_of, backend_of, make_trainer
 
 _Named = TypeVar("_Named", str, str | None)
@@ -237,6 +238,8 @@ class _Run:
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise InputError(f"model: expected parameters to train, {self.target!r} has none")
         head, frozen = self._fine_tuned(model)
+        if config.sync_norm and ranks() > 1:
+            synchronise(model)
         if self._optimizes(model):
             optimize(model)
         else:
@@ -273,6 +276,7 @@ class _Run:
             except SystemExit as error:
                 # Lightning turns Ctrl-C into an exit; whoever calls should be able to tell.
                 raise KeyboardInterrupt from error
+        leave(model)  # one rank alone reports
         if config.select == "best":
             chosen = answering(out, "best", lambda line: self.console.print(line, style="yellow"))
             copy_weights(model, model_state(chosen), str(chosen))
@@ -304,7 +308,7 @@ class _Run:
 
     def _optimizes(self, model: torch.nn.Module) -> bool:
         asked, data = self.config.optimize, self.data
-        if asked != "auto":
+        if asked != "auto" or self.config.sync_norm:
             return asked == "on"
         images = 3 * self.config.epochs * len(data.train)  # a step is about three forward passes
         return is_worth_compiling(model, data.facts.input_shape, images)
