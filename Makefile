@@ -138,8 +138,8 @@ define TRY_DISTRIBUTION
 endef
 
 docs: $(VENV)/.developer build/.native
-	$(BIN)/python -m pytest tests/test_docs.py
-	$(BIN)/mkdocs build --strict --site-dir site
+	$(BIN)/python -m pytest -q tests/book
+	$(BIN)/python -m book.build
 
 clean:
 	rm -rf build dist site src/lamina/_native*.so

@@ -1,20 +1,17 @@
 """The benchmark's bookkeeping; no time is tested."""
 
 import json
-import runpy
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import torch
 
-from lamina.bench import benchmark, layer_rows, network_rows
+from book import goals, performance
+from lamina.bench import benchmark, layer_rows
 from lamina.bench.cases import SHAPES, cases
-from lamina.bench.network_figure import network_figure, zoo_figure
 from lamina.theory.limits import Machine
 
-ROOT = Path(__file__).parents[2]
 MACHINE = Machine(peak_flops=1e11, bandwidth=1e10)
 
 
@@ -82,27 +79,37 @@ def test_an_unknown_kind_is_one_line():
         cases("pool")
 
 
-def test_the_page_shows_the_results_that_are_checked_in():
-    performance = runpy.run_path(str(ROOT / "book/performance.py"))
-    page = performance["PAGE"].read_text()
-    files = [performance[name].read_text() for name in ("RESULTS", "WIDER", "NETWORKS", "ZOO")]
-    assert performance["render"](page, *files) == page
-    networks, zoo = network_rows.from_json(files[2]), performance["zoo_of"](files[3])
-    assert performance["FIGURE"].read_text() == network_figure(*networks)
-    assert performance["ZOO_FIGURE"].read_text() == zoo_figure(*zoo)
+def test_the_pages_show_the_results_that_are_checked_in():
+    results = performance.read()
+    for page in performance.PAGES:
+        assert performance.render(page.read_text(), results) == page.read_text(), page.name
+    for name, text in performance.figures(results).items():
+        assert (performance.IMAGES / name).read_text() == text, name
+
+
+def test_a_page_follows_what_was_measured():
+    results = performance.read()
+    known, rows = results.networks
+    faster = [
+        replace(row, median_ms=row.median_ms / 3)
+        if row.side == "lamina-optimize" and row.median_ms
+        else row
+        for row in rows
+    ]
+    results = results._replace(networks=(known, faster))
+    page = performance.render(performance.PAGES[1].read_text(), results)
+    assert "Whole networks run 5.4 times as fast" in page.replace("\n", " ")
 
 
 def test_a_goal_counts_the_rows_that_reach_it():
-    performance = runpy.run_path(str(ROOT / "book/performance.py"))
-    _, rows = layer_rows.from_json(performance["RESULTS"].read_text())
-    goal = next(goal for goal in performance["GOALS"] if goal.name == "3×3, with backward")
+    (_, rows), wider, *_ = performance.read()
+    goal = next(goal for goal in goals.GOALS if goal.name == "3×3, both ways")
     about = [row for row in rows if goal.holds_for(row)]
     assert {row.case for row in about} == {"3×3"} and len(about) == 4
     assert {(row.direction, row.layout) for row in about} == {("both", "channels_last")}
     for row, ratio in zip(about, (goal.aim, goal.aim - 0.01, 3.0, 3.0), strict=True):
         row.ratio_best = ratio
-    _, wider = layer_rows.from_json(performance["WIDER"].read_text())
-    (shown,) = performance["_goals"]([goal], rows, wider).rows
+    (shown,) = goals.goals_table([goal], rows, wider).rows
     assert shown["met"] == "3 of 4" and shown["reached"] == "1.79× to 3.00×"
     assert shown["met_wider"] == "3 of 4" and shown["reached_wider"] == "1.78× to 2.53×"
 

@@ -5,6 +5,7 @@ Colours are classes of ``assets/page.css``: ``series-1`` to ``series-6`` for str
 """
 
 import math
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -213,6 +214,31 @@ def shortened(name: str, width: float) -> str:
         return name
     tail = (most - 1) // 2
     return f"{name[: most - 1 - tail]}…{name[-tail:]}"
+
+
+def letters(content: str) -> float:
+    """Return the width of a text in Latin letters: a Korean or Chinese one is nearly twice as wide.
+
+    >>> letters("loss"), letters("손실")
+    (4.0, 3.6)
+    """
+    return sum(1.8 if unicodedata.east_asian_width(c) in "WF" else 1.0 for c in content)
+
+
+def wrapped(content: str, most: float) -> list[str]:
+    """Return a text in lines of at most ``most`` `letters`, where its words allow it.
+
+    >>> wrapped("the gap between both losses", 16)
+    ['the gap between', 'both losses']
+    """
+    lines: list[str] = []
+    for word in content.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and letters(longer) <= most:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
 
 
 def _padded(low: float, high: float, log: bool) -> tuple[float, float]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from lamina.report import html, units
-from lamina.report.finding.drawing import Words, panels
+from lamina.report.finding.drawing import panels
 from lamina.report.finding.records import Finding, Measurement
+from lamina.report.finding.sheet import Words
 from lamina.report.html import Html, asset, tag
 from lamina.report.table import Column, Table
 
@@ -97,19 +98,20 @@ def judgements(finding: Finding) -> Html:
     )
 
 
-def results_table(results: Mapping[str, Measurement]) -> Table:
-    """Median, spread and prediction of each result."""
+def results_table(results: Mapping[str, Measurement], words: Words | None = None) -> Table:
+    """Median, spread and prediction of each result, in the language of ``words``."""
+    words = words or {}
+    titles = [words.get(one, one) for one in ("Result", "Median", "Least to largest", "Theory")]
     columns = [
-        Column("name", "Result"),
-        Column("median", "Median", align="right"),
-        Column("spread", "Least to largest", align="right"),
-        Column("predicted", "Theory", align="right"),
+        Column(key, title, align="left" if key == "name" else "right")
+        for key, title in zip(("name", "median", "spread", "predicted"), titles, strict=True)
     ]
+    spread = words.get("{} to {}", "{} to {}")
     rows = [
         {
-            "name": name,
+            "name": words.get(name, name),
             "median": written(one.median, one.unit),
-            "spread": f"{written(one.low, one.unit)} to {written(one.high, one.unit)}",
+            "spread": spread.format(written(one.low, one.unit), written(one.high, one.unit)),
             "predicted": "–" if one.predicted is None else written(one.predicted, one.unit),
         }
         for name, one in results.items()

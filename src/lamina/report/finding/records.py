@@ -121,12 +121,16 @@ class Finding:
         return all(judgement.holds or judgement.limit for judgement in self.judgements)
 
     @property
+    def limits(self) -> list[str]:
+        """Where the claim holds, by the criteria that were not met; empty where it falls."""
+        return [one.limit for one in self.judgements if not one.holds] if self.holds else []
+
+    @property
     def verdict(self) -> str:
         """``"holds"``, ``"holds where ..."`` or ``"does not hold"``."""
-        if not self.holds:
-            return "does not hold"
-        limits = [judgement.limit for judgement in self.judgements if not judgement.holds]
-        return f"holds where {' and '.join(limits)}" if limits else "holds"
+        if self.limits:
+            return f"holds where {' and '.join(self.limits)}"
+        return "holds" if self.holds else "does not hold"
 
     def to_json(self) -> str:
         """Return the finding as JSON, its verdict in words beside the judgements."""
