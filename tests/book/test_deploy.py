@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.test_docs import ROOT
+from tests.book.test_pages import ROOT
 
 BLOCK = re.compile(r"^```(python|py)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 

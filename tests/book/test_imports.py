@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.test_docs import BLOCK, PAGES
+from tests.book.test_pages import BLOCK, PAGES
 
 OURS = re.compile(r"^from lamina import .*\blayers\b|^import lamina\.layers", re.MULTILINE)
 KERAS = re.compile(r"^(import|from) keras\b", re.MULTILINE)

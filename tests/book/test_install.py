@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 
 from lamina.extras import EXTRAS
-from tests.test_docs import ROOT
+from tests.book.test_pages import ROOT
 
 TEXT = (ROOT / "docs/install.md").read_text()
 MESSAGES = re.findall(

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from tests.test_docs import BLOCK, ROOT
+from tests.book.test_pages import BLOCK, ROOT
 
 PAGE = ROOT / "docs/guides/many_machines.md"
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.test_docs import BLOCK, ROOT
+from tests.book.test_pages import BLOCK, ROOT
 
 SHOWN = re.compile(r"^```\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL)
 PAGES = {
