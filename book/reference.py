@@ -1,4 +1,4 @@
-"""Writes the pages of the reference, a heading for each public name: `python book/reference.py`.
+"""Writes the pages of the reference, a heading for each public name: `python -m book.reference`.
 
 The site fills in the docstrings.
 """

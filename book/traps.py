@@ -1,6 +1,6 @@
 """Draws what a port gets that ignores a difference between Keras and PyTorch.
 
-    python book/traps.py
+    python -m book.traps
 
 Of each trap in `SCENES`: the output of the Keras layer, of torch.nn's layer as it is usually put in
 its place, and how far they are apart, on one image of 24×24 pixels. docs/images/traps.svg.

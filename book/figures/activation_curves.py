@@ -86,7 +86,7 @@ def draw(words: Mapping[str, str]) -> str:
     for column, (name, png) in enumerate(maps):
         left = 12 + 138 * column
         parts.append(svg.text(left + 60, 450, name, anchor="middle"))
-        parts.append(canvas.pixels(png, left, 458, 120, 120))
+        parts.append(svg.pixels(png, left, 458, 120, 120))
     cut = percent(float((relu.slope == 0).mean()))
     line = said("ReLU cuts {}: no gradient returns there.").format(cut)
     parts.append(svg.text(12, 602, line, class_="label strong"))

@@ -84,7 +84,7 @@ def draw(words: Mapping[str, str]) -> str:
         for place, image in enumerate(images):
             pixels = image.transpose(1, 2, 0) if image.ndim == 3 else image
             left = 12 + 49.8 * place
-            parts.append(canvas.pixels(grey(pixels, 0, 255), left, top + 20, 47, 47))
+            parts.append(svg.pixels(grey(pixels, 0, 255), left, top + 20, 47, 47))
     parts.append(svg.text(12, 210, said("Before: x, from 0 to 255"), class_="title"))
     parts += _histogram(of.x, svg.Axis(0, 255, 12, 408), 222, (0, 50, 100, 150, 200, 250), said)
     formula = f"y = {of.scale:.4f} · x − {-of.shift:.2f}"

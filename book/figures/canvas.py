@@ -1,8 +1,9 @@
-"""What figures share: the sheet they are drawn on, and pictures on it."""
+"""What figures share: the sheet they are drawn on."""
 
 from __future__ import annotations
 
-from lamina.report.html import Content, Html, asset, tag
+from lamina.report import svg
+from lamina.report.html import Content, asset
 
 STYLE = """
 text { font-family: system-ui, "Apple SD Gothic Neo", "Malgun Gothic", "Noto Sans CJK KR",
@@ -23,39 +24,5 @@ def figure(width: float, height: float, *content: Content, label: str, style: st
         label: what a screen reader says.
         style: rules of this figure's own, after the shared ones.
     """
-    rules = Html(f"{asset('palette.css')}{asset('chart.css')}{STYLE}{style}")
-    sheet = tag(
-        "svg",
-        tag("style", rules),
-        tag("rect", width=width, height=height, style="fill:var(--card)"),
-        content,
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {width:g} {height:g}",
-        width=width,
-        height=height,
-        role="img",
-        aria_label=label,
-    )
-    return f"{sheet}\n"
-
-
-def pixels(png: str, left: float, top: float, width: float, height: float) -> Html:
-    """Place a small picture; its pixels stay square.
-
-    Args:
-        png: in base64, as `lamina.report.finding.pictures` makes it.
-        left: of the picture.
-        top: of the picture.
-        width: of the picture.
-        height: of the picture.
-    """
-    return tag(
-        "image",
-        href=f"data:image/png;base64,{png}",
-        x=left,
-        y=top,
-        width=width,
-        height=height,
-        preserveAspectRatio="none",
-        class_="pixels",
-    )
+    rules = f"{asset('chart.css')}{STYLE}{style}"
+    return svg.file(width, height, content, label=label, style=rules)

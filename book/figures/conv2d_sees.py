@@ -76,7 +76,7 @@ def draw(words: Mapping[str, str]) -> str:
     step = _PICTURE / SIDE
     for left, name, png, size in pictures:
         parts.append(svg.text(left, 48, said(name)))
-        parts.append(canvas.pixels(png, left, 56, _PICTURE, _PICTURE))
+        parts.append(svg.pixels(png, left, 56, _PICTURE, _PICTURE))
         row, column = (at - size // 2 for at in PLACE)
         box = {"x": left + step * column - 1, "y": 56 + step * row - 1}
         parts.append(

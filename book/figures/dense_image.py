@@ -91,12 +91,12 @@ def draw(words: Mapping[str, str]) -> str:
     for column, (name, png) in enumerate(maps):
         left = 12 + 138 * column
         parts.append(svg.text(left + 60, 50, name, anchor="middle"))
-        parts.append(canvas.pixels(png, left, 58, 120, 120))
+        parts.append(svg.pixels(png, left, 58, 120, 120))
         for index in order:
             corner = {"x": left + 15.0 * (index % 8), "y": 58 + 15.0 * (index // 8)}
             parts.append(tag("rect", **corner, width=15, height=15, class_="chosen"))
     parts.append(svg.text(12, 206, said("flattened: 64 numbers, row by row")))
-    parts.append(canvas.pixels(grey(of.image.reshape(1, 64)), 12, 214, 396, 16))
+    parts.append(svg.pixels(grey(of.image.reshape(1, 64)), 12, 214, 396, 16))
     for index in order:
         strip = {"x": 12 + 396 / 64 * index, "y": 214, "width": 396 / 64, "height": 16}
         parts.append(tag("rect", **strip, class_="chosen"))

@@ -61,12 +61,12 @@ def draw(words: Mapping[str, str]) -> str:
         parts.append(svg.text(left, 52, said(name)))
     for at, colour in enumerate(COLOURS):
         top = 62 + 146.0 * at
-        parts.append(canvas.pixels(grey(x[at], 0, 1), 12, top, 120, 120))
+        parts.append(svg.pixels(grey(x[at], 0, 1), 12, top, 120, 120))
         parts.append(svg.text(12, top + 136, said(colour)))
         parts += grid(KERNELS[at], 166, top + 21)
         parts.append(svg.text(166, top + 21 + 3 * CELL + 18, said(NAMES[at])))
         low, high = (float(v) for v in (y[at].min(), y[at].max()))
-        parts.append(canvas.pixels(grey(y[at], low, high), 288, top, 120, 120))
+        parts.append(svg.pixels(grey(y[at], low, high), 288, top, 120, 120))
         for left, sign in ((149.0, "⋆"), (267.0, "=")):
             parts.append(svg.text(left, top + 66, sign, anchor="middle", class_="title"))
     return canvas.figure(420, 62 + 146 * 3, parts, label=title, style=STYLE)

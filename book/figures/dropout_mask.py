@@ -138,7 +138,7 @@ def _channels(maps: NDArray[np.float64], left: float) -> Html:
     for place, values in enumerate(maps):
         x, y = left + 62 * (place % 2), 376 + 62 * (place // 2)
         if values.any():
-            parts.append(canvas.pixels(grey(values, 0, 2), x, y, 58, 58))
+            parts.append(svg.pixels(grey(values, 0, 2), x, y, 58, 58))
         else:
             parts.append(tag("rect", x=x, y=y, width=58, height=58, class_="track"))
     return tag("g", parts)

@@ -95,4 +95,4 @@ def _picture(png: str, left: float, top: float) -> list[object]:
     row, column = PLACE
     box = {"x": left + step * column - 2, "y": top + step * row - 2}
     frame = tag("rect", **box, width=step + 4, height=step + 4, class_="chosen")
-    return [canvas.pixels(png, left, top, _PICTURE, _PICTURE), frame]
+    return [svg.pixels(png, left, top, _PICTURE, _PICTURE), frame]

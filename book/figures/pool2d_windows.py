@@ -110,7 +110,7 @@ def draw(words: Mapping[str, str]) -> str:
         parts += grid(np.round(values), left, 86, "weight")
     top = 204.0
     parts.append(svg.text(12, top, said("the photograph")))
-    parts.append(canvas.pixels(grey(of.image, 0, 99), 12, top + 10, _PICTURE, _PICTURE))
+    parts.append(svg.pixels(grey(of.image, 0, 99), 12, top + 10, _PICTURE, _PICTURE))
     row, column = (at * _PICTURE / SIDE for at in PLACE)
     step = 4 * _PICTURE / SIDE
     box = {"x": 12 + column, "y": top + 10 + row, "width": step, "height": step}
@@ -123,7 +123,7 @@ def draw(words: Mapping[str, str]) -> str:
     )
     for left, y, name, values in shown:
         parts.append(svg.text(left, y, said(name)))
-        parts.append(canvas.pixels(grey(values, 0, 99), left, y + 10, _PICTURE, _PICTURE))
+        parts.append(svg.pixels(grey(values, 0, 99), left, y + 10, _PICTURE, _PICTURE))
     parts.append(svg.text(12, top + 332, said("Global mean: one number a channel")))
     means = ", ".join(
         f"{said(name)} {value:.3f}" for name, value in zip(COLOURS, of.globals, strict=True)

@@ -78,16 +78,16 @@ def draw(words: Mapping[str, str]) -> str:
     for at, colour in enumerate(COLOURS):
         left = 12 + 136.0 * at
         parts.append(svg.text(left, 48, said(colour)))
-        parts.append(canvas.pixels(grey(of.colours[at], 0, 1), left, 56, _PICTURE, _PICTURE))
+        parts.append(svg.pixels(grey(of.colours[at], 0, 1), left, 56, _PICTURE, _PICTURE))
         png = grey(of.maps[at], -reach, reach)
-        parts.append(canvas.pixels(png, left, second, _PICTURE, _PICTURE))
+        parts.append(svg.pixels(png, left, second, _PICTURE, _PICTURE))
         parts.append(_frame(left, second))
         ends = {"x1": left + _PICTURE / 2, "x2": left_of_sum + _PICTURE / 2}
         width = {"style": f"stroke-width:{1 + 3 * MIX[at]:.1f}"}
         line = {"y1": second + _PICTURE + 3, "y2": third - 3, "class_": "series-2"}
         parts.append(tag("line", **ends, **line, **width))
     png = grey(of.mixed, -reach, reach)
-    parts.append(canvas.pixels(png, left_of_sum, third, _PICTURE, _PICTURE))
+    parts.append(svg.pixels(png, left_of_sum, third, _PICTURE, _PICTURE))
     parts.append(_frame(left_of_sum, third))
     bottom = third + _PICTURE + 24
     parts.append(svg.text(12, bottom, said("edges of all, one pixel:")))

@@ -85,7 +85,7 @@ def draw(words: Mapping[str, str]) -> str:
     for place, left in enumerate(columns):
         middle = left + 47
         parts.append(svg.text(middle, 48, said(NAMES[place]), anchor="middle"))
-        parts.append(canvas.pixels(grey(of.x[place], 0, 1), left, 56, 94, 94))
+        parts.append(svg.pixels(grey(of.x[place], 0, 1), left, 56, 94, 94))
         mean = said("mean {}").format(f"{of.means[place]:.3f}")
         parts.append(svg.text(middle, 170, mean, anchor="middle", class_="label strong"))
         gate = said("gate {}").format(f"{of.gates[place]:.3f}")
@@ -93,7 +93,7 @@ def draw(words: Mapping[str, str]) -> str:
         bar = {"x": left, "y": 360, "height": 8, "rx": 2}
         parts.append(tag("rect", **bar, width=94, class_="track"))
         parts.append(tag("rect", **bar, width=94 * float(of.gates[place]), class_="fill-1"))
-        parts.append(canvas.pixels(grey(of.y[place], 0, 1), left, 376, 94, 94))
+        parts.append(svg.pixels(grey(of.y[place], 0, 1), left, 376, 94, 94))
     parts += _network(of, [left + 47 for left in columns])
     parts.append(svg.text(12, 260, said("two small layers")))
     parts.append(svg.text(408, 260, "ReLU, sigmoid", anchor="end"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from lamina.report import svg
-from lamina.report.html import Html, asset, tag
+from lamina.report.html import Html, tag
 
 __all__ = ["Dot", "Panel", "Style", "dot_plot"]
 
@@ -85,23 +85,8 @@ def dot_plot(
     facts = (("processor", ""), ("instruction set", "x86-64 "), ("torch", "PyTorch "))
     where = ", ".join(f"{word}{known[name]}" for name, word in facts if name in known)
     threads = f"{known['threads']} {say('threads')}; " if "threads" in known else ""
-    height = top + 16
-    picture = tag(
-        "svg",
-        [
-            tag("style", Html(f"{asset('palette.css')}{_CSS}")),
-            tag("rect", "", width=_WIDTH, height=height, rx=8, style="fill:var(--card)"),
-            *parts,
-            svg.text(16, top + 2, f"{threads}{where}", class_="note"),
-        ],
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {_WIDTH} {height}",
-        width=_WIDTH,
-        height=height,
-        role="img",
-        aria_label=label,
-    )
-    return f"{picture}\n"
+    parts.append(svg.text(16, top + 2, f"{threads}{where}", class_="note"))
+    return svg.file(_WIDTH, top + 16, parts, label=label, style=_CSS)
 
 
 def _panel(panel: Panel, x: svg.Axis) -> list[Html]:

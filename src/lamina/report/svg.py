@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from lamina.report.html import Content, Html, tag
+from lamina.report.html import Content, Html, asset, tag
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,45 @@ def drawing(width: float, height: float, *content: Content, label: str, class_: 
         role="img",
         aria_label=label,
         class_=class_ or None,
+    )
+
+
+def file(width: float, height: float, *content: Content, label: str, style: str) -> str:
+    """Return a file of its own that follows the reader's light or dark scheme and loads nothing.
+
+    Args:
+        width: in pixels.
+        height: in pixels.
+        content: what is drawn, on the scheme's ground.
+        label: what a screen reader says.
+        style: rules, behind the palette.
+    """
+    sheet = tag(
+        "svg",
+        tag("style", Html(f"{asset('palette.css')}{style}")),
+        tag("rect", width=width, height=height, style="fill:var(--card)"),
+        content,
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {width:g} {height:g}",
+        width=width,
+        height=height,
+        role="img",
+        aria_label=label,
+    )
+    return f"{sheet}\n"
+
+
+def pixels(png: str, left: float, top: float, width: float, height: float) -> Html:
+    """Place a small picture, PNG in base64; its pixels stay square."""
+    return tag(
+        "image",
+        href=f"data:image/png;base64,{png}",
+        x=left,
+        y=top,
+        width=width,
+        height=height,
+        preserveAspectRatio="none",
+        class_="pixels",
     )
 
 

@@ -15,7 +15,6 @@ from lamina.report.finding.sheet import (
     Sheet,
     axis,
     number,
-    pixels,
 )
 from lamina.report.html import Html, tag
 
@@ -41,7 +40,9 @@ def axes(panel: Panel, sheet: Sheet, top: float) -> Drawn:
     whole = all(value == int(value) for value in _xs(panel.marks) if math.isfinite(value))
     parts.append(svg.frame(x, y, x_form=number, y_form=number, whole_x=whole))
     if panel.background:  # over the grid
-        parts.append(pixels(panel.background, x.start, y.stop, x.stop - x.start, y.start - y.stop))
+        parts.append(
+            svg.pixels(panel.background, x.start, y.stop, x.stop - x.start, y.start - y.stop)
+        )
     end = y.start + 20
     if panel.x_title:
         title, end = sheet.text(panel.x_title, (x.start + x.stop) / 2, y.start + 42)

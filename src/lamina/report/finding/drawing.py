@@ -6,7 +6,7 @@ from lamina.report import svg
 from lamina.report.finding.axes import axes
 from lamina.report.finding.bars import bars
 from lamina.report.finding.chart import Bars, Chart, Gallery, Panel
-from lamina.report.finding.sheet import LETTER, Drawn, Sheet, Words, pixels
+from lamina.report.finding.sheet import LETTER, Drawn, Sheet, Words
 from lamina.report.html import Html, asset, tag
 
 WIDTH = 460
@@ -60,20 +60,8 @@ def figure(
         top += max(height for _, height in row) + 12
     whole = width * min(columns, len(drawn))
     font = "text { font-family: system-ui, sans-serif; }"
-    style = Html(f"{asset('palette.css')}{asset('chart.css')}{font}")
-    picture = tag(
-        "svg",
-        tag("style", style),
-        tag("rect", width=whole, height=top, style="fill:var(--card)"),
-        parts,
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {whole:g} {top:g}",
-        width=whole,
-        height=top,
-        role="img",
-        aria_label=sheet.say(chart.label),
-    )
-    return f"{picture}\n"
+    style = f"{asset('chart.css')}{font}"
+    return svg.file(whole, top, parts, label=sheet.say(chart.label), style=style)
 
 
 def _sheet(chart: Chart, words: Words | None, width: float) -> Sheet:
@@ -107,7 +95,7 @@ def _gallery(gallery: Gallery, sheet: Sheet, top: float) -> Drawn:
         row = range(first, min(first + columns, len(gallery.pictures)))
         for index in row:
             left = 8 + cell * (index - first) + (cell - side) / 2
-            parts.append(pixels(gallery.pictures[index].png, left, top, side, side))
+            parts.append(svg.pixels(gallery.pictures[index].png, left, top, side, side))
             for line, text in enumerate(captions[index]):
                 y = top + side + 15 + 15 * line
                 parts.append(svg.text(left + side / 2, y, text, anchor="middle"))

@@ -107,20 +107,6 @@ def axis(
     return svg.Axis(below, high + room, start, stop)
 
 
-def pixels(png: str, left: float, top: float, width: float, height: float) -> Html:
-    """Place a PNG file, in base64."""
-    return tag(
-        "image",
-        href=f"data:image/png;base64,{png}",
-        x=left,
-        y=top,
-        width=width,
-        height=height,
-        preserveAspectRatio="none",
-        class_="pixels",
-    )
-
-
 def number(value: float) -> str:
     """As few digits as tell ticks apart.
 
