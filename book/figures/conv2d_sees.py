@@ -14,12 +14,12 @@ from book.figures.grids import CELL, STYLE, grid, products, written
 from lamina import ops
 from lamina.report import svg
 from lamina.report.finding.pictures import grey
-from lamina.report.html import tag
+from lamina.report.html import Html, tag
 
 KOREAN = {
     "What a kernel makes of a photograph": "커널이 사진에서 만드는 것",
     "the photograph, in grey": "회색조 사진",
-    "its feature map": "특징 맵",
+    "its feature map: grey is 0": "특징 맵: 회색이 0",
     "its pixels here": "여기의 픽셀",
     "the kernel": "커널",
     "the product of each pair": "쌍마다의 곱",
@@ -71,7 +71,7 @@ def draw(words: Mapping[str, str]) -> str:
     reach = float(np.abs(of.map).max())
     pictures = (
         (12.0, "the photograph, in grey", grey(of.image, 0, 99), 3),
-        (218.0, "its feature map", grey(of.map, -reach, reach), 1),
+        (218.0, "its feature map: grey is 0", grey(of.map, -reach, reach), 1),
     )
     step = _PICTURE / SIDE
     for left, name, png, size in pictures:
@@ -103,9 +103,9 @@ def draw(words: Mapping[str, str]) -> str:
     return canvas.figure(420, top + 148, parts, label=title, style=STYLE)
 
 
-def _wide(values: NDArray[np.float64], left: float, top: float) -> list[object]:
+def _wide(values: NDArray[np.float64], left: float, top: float) -> list[Html]:
     """A grid whose squares have room for three figures and a sign."""
-    parts: list[object] = []
+    parts: list[Html] = []
     for (row, column), value in np.ndenumerate(values):
         x, y = left + 42 * column, top + CELL * row
         parts.append(tag("rect", x=x, y=y, width=42, height=CELL, class_="cell"))

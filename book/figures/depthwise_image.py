@@ -15,20 +15,20 @@ from lamina.report import svg
 from lamina.report.finding.pictures import grey
 
 KOREAN = {
-    "Depthwise: each channel by a kernel of its own": "깊이별 합성곱: 채널마다 자기 커널",
+    "Depthwise: each channel by a kernel of its own": "깊이별 합성곱: 채널마다 자기 커널 하나",
     "red": "빨강",
     "green": "초록",
     "blue": "파랑",
     "channel": "채널",
-    "its kernel": "그 커널",
-    "its map": "그 맵",
+    "its kernel": "커널",
+    "its map": "특징 맵",
     "edges |": "가장자리 |",
     "edges —": "가장자리 —",
-    "a ninth each: the mean": "각각 1/9: 평균",
+    "the mean: ÷ 9": "평균: ÷ 9",
 }
 
 COLOURS = "red", "green", "blue"
-NAMES = "edges |", "edges —", "a ninth each: the mean"
+NAMES = "edges |", "edges —", "the mean: ÷ 9"
 KERNELS = np.array(
     [
         [[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]],
@@ -65,7 +65,8 @@ def draw(words: Mapping[str, str]) -> str:
         parts.append(svg.text(12, top + 136, said(colour)))
         parts += grid(KERNELS[at], 166, top + 21)
         parts.append(svg.text(166, top + 21 + 3 * CELL + 18, said(NAMES[at])))
-        low, high = (float(v) for v in (y[at].min(), y[at].max()))
+        reach = float(np.abs(y[at]).max())
+        low, high = (-reach, reach) if KERNELS[at].sum() == 0 else (0.0, 1.0)
         parts.append(svg.pixels(grey(y[at], low, high), 288, top, 120, 120))
         for left, sign in ((149.0, "⋆"), (267.0, "=")):
             parts.append(svg.text(left, top + 66, sign, anchor="middle", class_="title"))

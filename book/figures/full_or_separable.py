@@ -11,12 +11,12 @@ from lamina.theory import conv2d, depthwise_conv2d
 from lamina.theory.cost import Cost
 
 KOREAN = {
-    "A full convolution, or a separable one": "일반 합성곱과 분리 가능 합성곱",
-    "full: every output sees every channel": "일반: 모든 출력이 모든 채널을 봅니다",
+    "A full convolution, or a separable one": "표준 합성곱과 분리 가능 합성곱",
+    "full: every output sees every channel": "표준: 모든 출력이 모든 채널을 봅니다",
     "depthwise: one kernel a channel": "깊이별: 채널마다 커널 하나",
     "pointwise: a sum at each pixel": "점별: 픽셀마다 합 하나",
     "{} weights, {} MACs": "가중치 {}개, MAC {}",
-    "Together {} of the full one's: 1/{} + 1/{}": "합하면 일반의 {}: 1/{} + 1/{}",
+    "Together {} of the full one's: 1/{} + 1/{}": "합하면 표준의 {}: 1/{} + 1/{}",
     "{} channels of {}×{} pixels, kernels of {}×{}": "{}채널 {}×{}픽셀, 커널 {}×{}",
 }
 

@@ -10,19 +10,24 @@ from numpy.typing import NDArray
 from lamina.report import svg
 from lamina.report.html import Html, tag
 
-CELL = 26.0
+CELL, WIDE = 26.0, 42.0
 STYLE = """
 .cell { fill: none; stroke: var(--line); }
 .outside { fill: var(--wash); stroke: var(--line); stroke-dasharray: 2 2; }
 .weight { fill: var(--wash); stroke: var(--line); }
 .window { fill: none; stroke: var(--c2); stroke-width: 2.5; }
 .tap { fill: none; stroke: var(--c2); stroke-width: 2; }
-.number { font-size: 13px; fill: var(--ink); }
+.number { font-size: 14px; fill: var(--ink); }
 """
 
 
 def grid(
-    values: NDArray[np.float64], left: float, top: float, class_: str = "cell", border: int = 0
+    values: NDArray[np.float64],
+    left: float,
+    top: float,
+    class_: str = "cell",
+    border: int = 0,
+    width: float = CELL,
 ) -> list[Html]:
     """Squares with a number in each.
 
@@ -32,17 +37,18 @@ def grid(
         top: likewise.
         class_: of a square.
         border: so many squares around are padding.
+        width: of a square; ``WIDE`` has room for three figures and a sign.
     """
     parts = []
     rows, columns = values.shape
     for row in range(rows):
         for column in range(columns):
             inside = border <= row < rows - border and border <= column < columns - border
-            x, y = left + CELL * column, top + CELL * row
+            x, y = left + width * column, top + CELL * row
             kind = class_ if inside else "outside"
-            parts.append(tag("rect", x=x, y=y, width=CELL, height=CELL, class_=kind))
+            parts.append(tag("rect", x=x, y=y, width=width, height=CELL, class_=kind))
             said = written(values[row, column])
-            middle = (x + CELL / 2, y + CELL / 2 + 4.5)
+            middle = (x + width / 2, y + CELL / 2 + 4.5)
             parts.append(svg.text(*middle, said, anchor="middle", class_="number"))
     return parts
 

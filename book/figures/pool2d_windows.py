@@ -10,17 +10,17 @@ import torch
 from numpy.typing import NDArray
 
 from book.figures import canvas, features
-from book.figures.grids import CELL, STYLE, around, grid
+from book.figures.grids import CELL, STYLE, WIDE, around, grid
 from lamina import ops
 from lamina.report import svg
 from lamina.report.finding.pictures import grey
 from lamina.report.html import Html, tag
 
 KOREAN = {
-    "Pooling: one number for each window": "풀링: 창마다 수 하나",
+    "Pooling: one number for each window": "풀링: 윈도마다 수 하나",
     "4×4 pixels of the photograph": "사진의 4×4 픽셀",
     "the largest": "최댓값",
-    "mean, rounded": "평균, 반올림",
+    "the mean": "평균",
     "the photograph": "사진",
     "maximum, 1/2": "최댓값, 1/2",
     "mean, 1/2": "평균, 1/2",
@@ -103,11 +103,11 @@ def draw(words: Mapping[str, str]) -> str:
             box = {"x": 12 + CELL * (column + int(v)), "y": 60 + CELL * (row + int(u))}
             parts.append(tag("rect", **box, width=CELL, height=CELL, class_="won"))
     for left, name, values in (
-        (230.0, "the largest", of.largest),
-        (318.0, "mean, rounded", of.means),
+        (200.0, "the largest", of.largest),
+        (310.0, "the mean", of.means),
     ):
         parts.append(svg.text(left, 76, said(name)))
-        parts += grid(np.round(values), left, 86, "weight")
+        parts += grid(values, left, 86, "weight", width=WIDE)
     top = 204.0
     parts.append(svg.text(12, top, said("the photograph")))
     parts.append(svg.pixels(grey(of.image, 0, 99), 12, top + 10, _PICTURE, _PICTURE))

@@ -21,7 +21,7 @@ KOREAN = {
     "green": "초록",
     "blue": "파랑",
     "depthwise: edges of each": "깊이별: 각각의 가장자리",
-    "pointwise: their sum": "점별: 가중합",
+    "pointwise: weighted sum": "점별: 가중합",
     "edges of all, one pixel:": "모든 가장자리, 픽셀 하나:",
 }
 
@@ -73,7 +73,8 @@ def draw(words: Mapping[str, str]) -> str:
     second = 56 + _PICTURE + 40
     third = second + _PICTURE + 62
     parts.append(svg.text(12, second - 10, said("depthwise: edges of each")))
-    parts.append(svg.text(284, third + _PICTURE / 2, said("pointwise: their sum")))
+    for at, line in enumerate(svg.wrapped(said("pointwise: weighted sum"), 14)):
+        parts.append(svg.text(284, third + _PICTURE / 2 + 18 * at, line))
     left_of_sum = 12 + 136.0
     for at, colour in enumerate(COLOURS):
         left = 12 + 136.0 * at

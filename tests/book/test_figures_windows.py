@@ -90,10 +90,14 @@ def test_a_slide_has_nine_places_and_each_its_sum():
         assert eval(left) == value, text
     still = re.findall(r'class="place still"', picture)
     assert len(still) == 3
+    style = "".join(elements(picture, "style")[0].itertext())
+    assert "animation" not in style[: style.index("@media screen and (prefers-reduced-motion")]
+    outputs = [t for t in elements(picture, "text") if "made-" in t.get("class", "")]
+    assert [numbers("".join(t.itertext()))[0] for t in outputs] == made
 
 
 def test_groups_have_a_kernel_for_each_line():
-    said = [text for text in texts(conv2d_slides.draw({})) if "weights of" in text]
+    said = [text for text in texts(conv2d_slides.draw({})) if "kernels of" in text]
     assert [numbers(text)[0] for text in said] == [16, 8]
 
 
@@ -158,5 +162,9 @@ def test_pools_keep_the_largest_and_the_mean():
     windows = of.patch.reshape(2, 2, 2, 2)
     assert (of.largest == windows.max((1, 3))).all()
     assert of.means == pytest.approx(windows.mean((1, 3)), abs=1e-12)
+    drawn = texts(pool2d_windows.draw({}))
+    for name, kept in (("the largest", windows.max((1, 3))), ("the mean", windows.mean((1, 3)))):
+        after = drawn[drawn.index(name) + 1 :][:4]
+        assert [numbers(text) for text in after] == [[value] for value in kept.ravel()]
     said = next(text for text in texts(pool2d_windows.draw({})) if text.startswith("red "))
     assert numbers(said) == pytest.approx(photo().mean((1, 2)), abs=5e-4)
