@@ -9,34 +9,34 @@ from lamina.report import svg
 from lamina.report.html import Html, tag
 
 KOREAN = {
-    "The house: a floor uses those below it": "집: 층은 아래층만 사용합니다",
+    "The house: a floor uses those below it": "집의 구조: 각 층은 아래층만 사용합니다",
     "the command line": "명령줄",
-    "what is measured: speed, claims about layers": "측정: 속도, 층에 관한 주장",
+    "measured: speed, claims about layers": "측정: 속도, 층에 관한 주장",
     "data, the loop, checkpoints, runs": "데이터, 학습 루프, 체크포인트, 실행",
     "a user's model: explained, faster, ported": "사용자의 모델: 설명, 가속, 이식",
     "the classic networks; pages from records": "고전 네트워크, 기록에서 만든 페이지",
     "fusion; Keras's dialect; torch.nn's": "융합, Keras 방언, torch.nn 방언",
-    "our kernel where it serves, else PyTorch's op": "우리 커널, 아니면 PyTorch의 연산",
+    "our kernel, or PyTorch's op": "lamina의 커널 또는 PyTorch의 연산",
     "C++20, compiled for each instruction set": "C++20, 명령어 집합마다 컴파일",
-    "formulas: every floor may ask": "공식: 모든 층이 묻습니다",
+    "formulas: every floor may ask": "공식: 모든 층에서 사용",
     "a kind of layer has a file of its name here": "층의 종류마다 같은 이름의 파일이 있는 곳",
     "and here, where it should be fast": "빨라야 한다면 여기에도",
 }
 
 FLOORS: Sequence[tuple[Sequence[str], str]] = (
-    (("bench", "lab"), "what is measured: speed, claims about layers"),
+    (("bench", "lab"), "measured: speed, claims about layers"),
     (("train",), "data, the loop, checkpoints, runs"),
     (("inspector", "optimiser", "interchange"), "a user's model: explained, faster, ported"),
     (("models", "report"), "the classic networks; pages from records"),
     (("graph", "layers", "nn"), "fusion; Keras's dialect; torch.nn's"),
-    (("ops",), "our kernel where it serves, else PyTorch's op"),
+    (("ops",), "our kernel, or PyTorch's op"),
 )
 """Rooms that stand side by side use each other in no case; the upper floor comes first."""
 
 KIND = frozenset({"theory", "ops", "nn", "layers"})
 """Rooms where a kind has its file, whether it has a kernel or not."""
 
-LEFT, RIGHT, PILLAR, STEP = 12.0, 408.0, 332.0, 64.0
+LEFT, RIGHT, PILLAR, STEP = 12.0, 408.0, 326.0, 64.0
 
 
 def draw(words: Mapping[str, str]) -> str:
@@ -84,18 +84,20 @@ def _floor(top: float, rooms: Sequence[str], caption: str, right: float) -> list
 def _room(left: float, top: float, width: float, height: float, name: str) -> list[Html]:
     box = {"x": left, "y": top, "width": width, "height": height, "rx": 3}
     parts = [tag("rect", **box, class_="room")]
-    parts.append(svg.text(left + width / 2, top + 19, name, anchor="middle", class_="label strong"))
+    parts.append(
+        svg.text(left + width / 2, top + height - 9, name, anchor="middle", class_="label strong")
+    )
     if name in KIND or name in {"bindings", "kernels"}:
         class_ = "kind" if name in KIND else "kind perhaps"
-        parts.append(tag("circle", cx=left + width - 10, cy=top + 10, r=4, class_=class_))
+        parts.append(tag("circle", cx=left + width - 8, cy=top + 8, r=4, class_=class_))
     return parts
 
 
 def _pillar(top: float, bottom: float, caption: str) -> list[Html]:
     slab = {"x": PILLAR, "y": top, "width": RIGHT - PILLAR, "height": bottom - top, "rx": 4}
     parts = [tag("rect", **slab, class_="slab")]
-    parts += _room(PILLAR + 4, top + 6, RIGHT - PILLAR - 8, 28, "theory")
+    parts += _room(PILLAR + 6, top + 6, RIGHT - PILLAR - 12, 38, "theory")
     for row, line in enumerate(svg.wrapped(caption, 10)):
         x = (PILLAR + RIGHT) / 2
-        parts.append(svg.text(x, top + 60 + 20 * row, line, anchor="middle"))
+        parts.append(svg.text(x, top + 68 + 20 * row, line, anchor="middle"))
     return parts

@@ -210,16 +210,3 @@ def test_any_memory():
         assert torch.equal(
             ops.dropout(x, 0.5, seed=seed_of(23)), ops.dropout(x.clone(), 0.5, seed=seed_of(23))
         )
-
-
-@needs_kernel
-@pytest.mark.parametrize("shape", [(3, 2048), (2, 5, 21, 20)])
-def test_few_elements_get_the_masks_of_many(shape):
-    """The mask is multiplied by where a call costs more than its elements."""
-    seed, many = torch.tensor([7, 3]), torch.randn(shape, requires_grad=True)
-    few = many.detach()[:1].clone().requires_grad_()
-    outputs = [ops.dropout(x, 0.3, seed=seed) for x in (many, few)]
-    assert torch.equal(outputs[0][:1], outputs[1])
-    for y in outputs:
-        y.sum().backward()
-    assert torch.equal(many.grad[:1], few.grad)

@@ -51,8 +51,8 @@ def dropout(
         inplace: overwrite ``x``.
 
     Returns:
-        The shape of ``x``. For backward it keeps the seed, 16 bytes; of 4096 elements and fewer,
-        and with ``noise_shape``, the mask.
+        The shape of ``x``. For backward it keeps the seed, 16 bytes; with ``noise_shape`` also
+        the small mask.
 
     Raises:
         TypeError: an integer input in training.
@@ -73,11 +73,7 @@ def dropout(
         mask = _mask(x, _resolve_noise_shape(x, noise_shape), p, seed)
         y = _scale(x, mask) if _is_per_channel(x, mask) else x * mask
     elif native.serves(plain := x.resolve_neg()):
-        drawn = _draw_seed() if seed is None else seed
-        if native.runs_directly((plain,)) and x.numel() <= _SMALL:
-            y = plain * _kernel(torch.ones_like(plain), p, drawn)
-        else:
-            y = _dropout(plain, p, drawn)
+        y = _dropout(plain, p, _draw_seed() if seed is None else seed)
     elif seed is None:
         return F.dropout(x, p, True, inplace)
     else:
@@ -174,9 +170,6 @@ def _mask(x: Tensor, shape: tuple[int, ...], p: float, seed: Tensor | None) -> T
     drawn = philox.numbers(seed, math.prod(shape)).view(order)
     keep = (drawn.movedim(3, 1) if len(shape) == 4 else drawn) >= min(int(p * 2**16 + 0.5), 65535)
     return (keep.to(ones.dtype) * (1 / (1 - p))).to(x.device, x.dtype)
-
-
-_SMALL = 1 << 12  # elements; so few cost less to multiply than an op of ours costs to call
 
 
 # ---- the kernel ---------------------------------------------------------------------------------
