@@ -159,7 +159,7 @@ def test_finished_findings_stay_when_it_is_stopped(plant, tmp_path, capsys):
         (["no-such"], "expected one of conv2d-sees"),
         (["conv2d-sees", "no-such"], "expected one of"),
         (["conv2d-sees", "--all"], "names or --all"),
-        (["conv2d-sees", "--data", "no-such-folder"], "data: expected digits, a folder of images or a"),
+        (["conv2d-sees", "--data", "no-such-folder"], "data: expected digits, a folder"),
     ],
 )
 def test_bad_input_is_one_line(arguments, said, tmp_path, capsys):
