@@ -6,7 +6,7 @@ import pytest
 
 from tests.book.test_pages import BLOCK, PAGES
 
-OURS = re.compile(r"^from lamina import .*\blayers\b|^(?:import|from) lamina\.layers\b", re.MULTILINE)
+OURS = re.compile(r"^from lamina import .*\blayers\b|^(?:import|from) lamina\.layers\b", re.M)
 KERAS = re.compile(r"^(import|from) keras\b", re.MULTILINE)
 
 
