@@ -16,8 +16,8 @@ KOREAN = {
     "depthwise: one kernel a channel": "깊이별: 채널마다 커널 하나",
     "pointwise: a sum at each pixel": "점별: 픽셀마다 합 하나",
     "{} weights, {} MACs": "가중치 {}개, MAC {}",
-    "Together {} of the full one's: 1/{} + 1/{}": "합하면 표준의 {}: 1/{} + 1/{}",
-    "{} channels of {}×{} pixels, kernels of {}×{}": "{}채널 {}×{}픽셀, 커널 {}×{}",
+    "Together {} of the full one's:": "합하면 표준의 {}:",
+    "M = {} channels of {}×{} pixels, K = {}": "M = {}채널, {}×{}픽셀, K = {}",
 }
 
 CHANNELS, SIDE, KERNEL = 4, 16, 3
@@ -40,9 +40,7 @@ def draw(words: Mapping[str, str]) -> str:
 
     full, depthwise, pointwise = costs()
     title = said("A full convolution, or a separable one")
-    sizes = said("{} channels of {}×{} pixels, kernels of {}×{}").format(
-        CHANNELS, SIDE, SIDE, KERNEL, KERNEL
-    )
+    sizes = said("M = {} channels of {}×{} pixels, K = {}").format(CHANNELS, SIDE, SIDE, KERNEL)
     parts: list[Html] = [svg.text(12, 24, title, class_="title"), svg.text(12, 46, sizes)]
     rows = (
         ("full: every output sees every channel", full, True, KERNEL),
@@ -57,11 +55,11 @@ def draw(words: Mapping[str, str]) -> str:
         parts.append(svg.text(12, top + 158, count))
         top += 176
     share = (depthwise.macs + pointwise.macs) / full.macs
-    total = said("Together {} of the full one's: 1/{} + 1/{}").format(
-        f"{100 * share:.1f} %", CHANNELS, KERNEL**2
-    )
+    total = said("Together {} of the full one's:").format(f"{100 * share:.1f} %")
     parts.append(svg.text(12, top + 14, total, class_="label strong"))
-    return canvas.figure(420, top + 32, parts, label=title)
+    formula = f"1/M + 1/K² = 1/{CHANNELS} + 1/{KERNEL**2}"
+    parts.append(svg.text(12, top + 36, formula, class_="label strong"))
+    return canvas.figure(420, top + 52, parts, label=title)
 
 
 def _lines(top: float, crosses: bool, kernel: int) -> list[Html]:
@@ -73,7 +71,7 @@ def _lines(top: float, crosses: bool, kernel: int) -> list[Html]:
             if crosses or one == other:
                 ends = {"x1": x1, "x2": x2, "y1": top + 26, "y2": top + 84}
                 parts.append(tag("line", **ends, class_=f"series-{1 + one}"))
-                share = 0.42
+                share = 1 / (CHANNELS + 1)  # sets all kernels equally far apart
                 x, y = x1 + share * (x2 - x1), top + 26 + share * 58
                 side = 5.0 * kernel
                 box = {"x": x - side / 2, "y": y - side / 2, "width": side, "height": side}

@@ -18,7 +18,7 @@ from lamina.report.html import Html, tag
 
 KOREAN = {
     "Pooling: one number for each window": "풀링: 윈도마다 수 하나",
-    "4×4 pixels of the photograph": "사진의 4×4 픽셀",
+    "4×4 pixels of the photograph, from 0 to 99": "사진의 4×4 픽셀, 0에서 99까지",
     "the largest": "최댓값",
     "the mean": "평균",
     "the photograph": "사진",
@@ -93,7 +93,7 @@ def draw(words: Mapping[str, str]) -> str:
     of = pooled()
     title = said("Pooling: one number for each window")
     parts: list[Html] = [svg.text(12, 24, title, class_="title")]
-    parts.append(svg.text(12, 50, said("4×4 pixels of the photograph")))
+    parts.append(svg.text(12, 50, said("4×4 pixels of the photograph, from 0 to 99")))
     parts += grid(of.patch, 12, 60)
     for row in (0, 2):
         for column in (0, 2):

@@ -130,12 +130,25 @@ def test_a_pixel_s_colours_are_mixed():
 
 def test_separable_is_depthwise_then_a_mixture():
     of = separable_image.separated()
-    maps = [correlate(one, separable_image.KERNEL, mode="constant") for one in photo()]
-    assert of.maps == pytest.approx(np.stack(maps), abs=1e-12)
-    assert of.mixed == pytest.approx(np.tensordot(separable_image.MIX, maps, 1), abs=1e-12)
-    said = numbers(separable_image.total())
-    assert said[-1] == pytest.approx(of.mixed[separable_image.PLACE], abs=5e-4)
-    assert said[1:6:2] == pytest.approx([m[separable_image.PLACE] for m in maps], abs=5e-4)
+    x = np.rint(photo() * 99)
+    maps = np.stack([correlate(one, separable_image.KERNEL, mode="constant") for one in x])
+    mixed = np.tensordot(separable_image.MIX, maps, 1)
+    assert (of.maps == maps).all()
+    assert of.mixed == pytest.approx(mixed, abs=1e-12)
+    row, column = separable_image.PLACE
+    *terms, last = numbers(separable_image.total())
+    assert terms[::2] == list(separable_image.MIX)
+    assert terms[1::2] == list(maps[:, row, column])
+    assert last == pytest.approx(mixed[row, column], abs=1e-9)
+    drawn = texts(separable_image.draw({}))
+    results = [at for at, text in enumerate(drawn) if text.startswith("= ")]
+    windows = x[:, row - 1 : row + 2, column - 1 : column + 2]
+    for at, window, made in zip(results, windows, maps, strict=True):
+        pixels, kernel = drawn[at - 18 : at - 9], drawn[at - 9 : at]
+        assert numbers(" ".join(pixels)) == list(window.ravel())
+        assert numbers(" ".join(kernel)) == list(separable_image.KERNEL.ravel())
+        assert (window * separable_image.KERNEL).sum() == made[row, column]
+        assert numbers(drawn[at]) == [made[row, column]]
 
 
 def test_counts_are_those_of_the_formula():
@@ -146,8 +159,9 @@ def test_counts_are_those_of_the_formula():
     assert [one[0] for one in shown] == list(weights)
     costs = full_or_separable.costs()
     assert [cost.macs for cost in costs] == [w * pixels for w in weights]
-    share = next(t for t in texts(full_or_separable.draw({})) if "%" in t)
+    *_, share, formula = texts(full_or_separable.draw({}))
     assert numbers(share)[0] == pytest.approx(100 * (1 / c + 1 / k**2), abs=0.05)
+    assert formula == f"1/M + 1/K² = 1/{c} + 1/{k**2}"
 
 
 def test_pools_keep_the_largest_and_the_mean():
